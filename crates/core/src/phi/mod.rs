@@ -1,0 +1,18 @@
+//! Protected health information as types.
+//!
+//! [`Phi`] keeps a value from being printed, logged or serialized. A [`Cell`] says where a sealed
+//! value belongs, so that it opens nowhere else. [`PhiRecord`], derived by `#[derive(PhiRecord)]`,
+//! ties a record to its sealed twin; its [`PhiSchema`] drives sealing, search, the logger's policy
+//! and the PHI data map.
+
+mod cell;
+mod record;
+mod schema;
+mod sealed;
+mod value;
+
+pub use cell::{Cell, Column, Row, Table};
+pub use record::{FieldOpener, FieldSealer, PhiRecord, PhiRecords};
+pub use schema::{IndexDef, IndexToken, Normalizer, PhiField, PhiSchema};
+pub use sealed::Sealed;
+pub use value::{Phi, PhiValue, PhiValueError};
