@@ -1,0 +1,24 @@
+//! Conformance suites, deliberately broken backends and test harnesses.
+//!
+//! A dev-dependency everywhere, a dependency nowhere. Doubles keep the contracts of the ports they
+//! stand for: [`TestSealer`] really seals, [`RecordingSink`] is idempotent on the event id.
+//!
+//! ```
+//! use eonpro_testkit::{RecordingSink, TestSealer, scope};
+//!
+//! let ours = scope(1);
+//! let sealer = TestSealer::ready_for(&[&ours]);
+//! let sink = RecordingSink::new();
+//! assert_eq!(sink.codes(), Vec::<&str>::new());
+//! # let _ = sealer;
+//! ```
+
+mod alerts;
+mod recording;
+mod scope;
+mod sealer;
+
+pub use alerts::RecordingAlerts;
+pub use recording::{Recorded, RecordingSink};
+pub use scope::{Actors, context, scope, scope_at, scope_with, standing_context, tenant_id};
+pub use sealer::TestSealer;
