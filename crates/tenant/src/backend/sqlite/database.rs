@@ -1,0 +1,140 @@
+//! A transaction on one tenant's database, as the application's work sees it.
+
+use rusqlite::{CachedStatement, Connection};
+
+use super::authorizer::Mode;
+use super::error::{DbError, sqlite};
+use super::file::Handle;
+use super::value::{Bound, Row, SqlValue};
+
+/// One transaction on one tenant's database. It commits when the work returns `Ok`, and leaves
+/// nothing behind otherwise.
+///
+/// SQL is text of the program (`'static`), one statement a call, values as parameters `?1`, `?2`.
+/// Statements stay prepared, so a loop of inserts costs no parsing.
+pub struct TenantDb<'c> {
+    connection: &'c Connection,
+    max_rows: usize,
+}
+
+impl std::fmt::Debug for TenantDb<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TenantDb")
+    }
+}
+
+impl<'c> TenantDb<'c> {
+    /// Runs a statement that returns no rows; tells how many rows it changed.
+    ///
+    /// # Errors
+    /// [`DbError::Conflict`] for a key that exists; [`DbError::QueryRefused`];
+    /// [`DbError::NotOneStatement`]; others as SQLite reports them.
+    pub fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize, DbError> {
+        let mut statement = self.bound(sql, params)?;
+        statement.raw_execute().map_err(|error| sqlite(&error))
+    }
+
+    /// Runs a query and hands each row to `map`.
+    ///
+    /// # Errors
+    /// As [`Self::execute`]; [`DbError::TooManyRows`]; what `map` returns.
+    pub fn query<T>(
+        &mut self,
+        sql: &'static str,
+        params: &[SqlValue],
+        mut map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Vec<T>, DbError> {
+        let mut statement = self.bound(sql, params)?;
+        let mut rows = statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(|error| sqlite(&error))? {
+            if found.len() == self.max_rows {
+                return Err(DbError::TooManyRows);
+            }
+            found.push(map(&Row(row))?);
+        }
+        Ok(found)
+    }
+
+    /// The first row of a query, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn query_first<T>(
+        &mut self,
+        sql: &'static str,
+        params: &[SqlValue],
+        map: impl FnOnce(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Option<T>, DbError> {
+        let mut statement = self.bound(sql, params)?;
+        let mut rows = statement.raw_query();
+        match rows.next().map_err(|error| sqlite(&error))? {
+            Some(row) => map(&Row(row)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn bound(
+        &self,
+        sql: &'static str,
+        params: &[SqlValue],
+    ) -> Result<CachedStatement<'c>, DbError> {
+        // A conflict clause may have rolled the transaction back; what follows would then commit
+        // on its own.
+        if self.connection.is_autocommit() {
+            return Err(DbError::Aborted);
+        }
+        let mut statement = self
+            .connection
+            .prepare_cached(sql)
+            .map_err(|error| sqlite(&error))?;
+        if statement.parameter_count() != params.len() {
+            return Err(DbError::Parameters);
+        }
+        for (index, value) in (1_usize..).zip(params) {
+            statement
+                .raw_bind_parameter(index, Bound(value))
+                .map_err(|error| sqlite(&error))?;
+        }
+        Ok(statement)
+    }
+}
+
+/// Runs `work` in a transaction of `mode`.
+pub(super) fn transact<R>(
+    handle: &mut Handle,
+    mode: Mode,
+    max_rows: usize,
+    work: impl FnOnce(&mut TenantDb<'_>) -> Result<R, DbError>,
+) -> Result<R, DbError> {
+    handle.enter(mode);
+    // Reads need no lock; work that may write takes it at once, so that it never fails half-way
+    // because another process was quicker.
+    let begin = if mode == Mode::Read {
+        "BEGIN"
+    } else {
+        "BEGIN IMMEDIATE"
+    };
+    own(handle, begin)?;
+    handle.gate.set(mode);
+    let result = work(&mut TenantDb {
+        connection: &handle.connection,
+        max_rows,
+    });
+    handle.gate.set(Mode::Closed);
+    let open = !handle.connection.is_autocommit();
+    match result {
+        Ok(done) if open => own(handle, "COMMIT").map(|()| done),
+        Ok(_) => Err(DbError::Aborted),
+        Err(error) if open => own(handle, "ROLLBACK").and(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Runs one of our own statements. Never through the cache, where the application could find it.
+pub(super) fn own(handle: &Handle, sql: &str) -> Result<(), DbError> {
+    handle.gate.set(Mode::Own);
+    let done = handle.connection.execute_batch(sql);
+    handle.gate.set(Mode::Closed);
+    done.map_err(|error| sqlite(&error))
+}
