@@ -14,6 +14,8 @@
 //! ```
 
 mod alerts;
+pub mod broken;
+pub mod conformance;
 mod recording;
 mod scope;
 mod sealer;
