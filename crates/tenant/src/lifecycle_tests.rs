@@ -193,25 +193,29 @@ fn holds_are_bounded() {
 fn any_transition() -> impl Strategy<Value = Transition> {
     use Transition as T;
     prop_oneof![
-        Just(T::Provision),
-        Just(T::FailProvisioning),
-        Just(T::Activate),
-        Just(T::Abandon),
-        Just(T::Suspend(SuspendReason::Legal)),
-        Just(T::Resume(SuspendReason::Legal)),
-        Just(T::PlaceHold(hold())),
-        Just(T::LiftHold(hold())),
+        1 => Just(T::Provision),
+        1 => Just(T::FailProvisioning),
+        1 => Just(T::Activate),
+        1 => Just(T::Abandon),
+        1 => Just(T::Suspend(SuspendReason::Legal)),
+        1 => Just(T::Resume(SuspendReason::Legal)),
+        1 => Just(T::PlaceHold(hold())),
+        1 => Just(T::LiftHold(hold())),
         4 => Just(T::BeginOffboarding),
-        Just(T::Reinstate),
+        1 => Just(T::Reinstate),
         3 => (1_u8..3).prop_map(record_export),
         8 => "[abc]".prop_map(|name| approve(&name)),
         4 => (-1_i64..2).prop_map(|s| T::Shred(Timestamp::from_seconds(1_000 + s))),
-        Just(T::Erase),
+        1 => Just(T::Erase),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     // The model remembers what happened by itself and never asks the lifecycle.
     #[test]
@@ -237,7 +241,7 @@ proptest! {
                 Transition::Approve { approver, .. } => {
                     approvers.insert(approver.clone());
                 }
-                Transition::Shred(now) => {
+                Transition::Shred(now) if life.state() != next.state() => {
                     prop_assert!(!held && seen.is_some() && approvers.len() >= 2 && *now >= NOW);
                 }
                 _ => {}

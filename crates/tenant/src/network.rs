@@ -135,9 +135,15 @@ fn nearest<N>(nets: &[N], after: usize) -> Option<&N> {
 }
 
 fn canonical_prefix(text: &str) -> Result<IpNet, NetworkError> {
-    let prefix: IpNet = match text.parse::<IpAddr>() {
-        Ok(address) => address.into(),
-        Err(_) => text.parse().map_err(|_| NetworkError::Malformed)?,
+    // The address by std's parser: ipnet's own takes "010.0.0.0", which others read as octal.
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| NetworkError::Malformed)?;
+    let prefix = match length {
+        None => address.into(),
+        Some(length) => prefix_of(address, length).ok_or(NetworkError::Malformed)?,
     };
     if prefix.trunc() != prefix {
         return Err(NetworkError::HostBits);
@@ -154,6 +160,12 @@ fn canonical_prefix(text: &str) -> Result<IpNet, NetworkError> {
             .map_err(|_| NetworkError::Malformed),
         _ => Ok(prefix),
     }
+}
+
+fn prefix_of(address: IpAddr, length: &str) -> Option<IpNet> {
+    let plain = length.bytes().all(|byte| byte.is_ascii_digit());
+    let canonical = plain && (length == "0" || !length.starts_with('0'));
+    IpNet::new(address, length.parse().ok().filter(|_| canonical)?).ok()
 }
 
 /// The well-known prefix of RFC 6052, or the local-use prefix of RFC 8215.
@@ -229,6 +241,9 @@ mod tests {
             ("fe80::%1/64", NetworkError::Malformed),
             (" 192.0.2.0/24", NetworkError::Malformed),
             ("010.0.0.0/8", NetworkError::Malformed),
+            ("10.0.0.0/08", NetworkError::Malformed),
+            ("10.0.0.0/+8", NetworkError::Malformed),
+            ("10.0.0.0/", NetworkError::Malformed),
             ("", NetworkError::Malformed),
         ] {
             assert_eq!(NetworkList::parse([text]), Err(error), "{text:?}");

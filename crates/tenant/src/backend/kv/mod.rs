@@ -167,14 +167,14 @@ impl Tenants for KvTenants {
         new: NewTenant,
         idem: IdempotencyKey,
     ) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("onboard");
         self.check_open()?;
+        let timer = self.timer("onboard");
         timer.end(self.onboard_once(cx, new, &idem).await)
     }
 
     async fn get(&self, _cx: &RequestContext, id: TenantId) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("get");
         self.check_open()?;
+        let timer = self.timer("get");
         timer.end(self.directory.load(id).await.map(|loaded| loaded.record))
     }
 
@@ -183,8 +183,8 @@ impl Tenants for KvTenants {
         _cx: &RequestContext,
         slug: &TenantSlug,
     ) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("by_slug");
         self.check_open()?;
+        let timer = self.timer("by_slug");
         let found = self.directory.by_slug(slug).await;
         timer.end(found.map(|loaded| loaded.record))
     }
@@ -194,8 +194,8 @@ impl Tenants for KvTenants {
         _cx: &RequestContext,
         page: Page,
     ) -> Result<Vec<TenantRecord>, TenantError> {
-        let timer = self.timer("list");
         self.check_open()?;
+        let timer = self.timer("list");
         let limit = page.limit.min(MAX_PAGE);
         timer.end(self.directory.page(page.after, limit).await)
     }
@@ -208,8 +208,8 @@ impl Tenants for KvTenants {
         expected: RecordVersion,
         idem: IdempotencyKey,
     ) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("apply");
         self.check_open()?;
+        let timer = self.timer("apply");
         timer.end(self.apply_once(cx, id, command, expected, &idem).await)
     }
 
@@ -219,8 +219,8 @@ impl Tenants for KvTenants {
         identity: &VerifiedIdentity,
         hints: &Hints,
     ) -> Result<RequestContext, TenantError> {
-        let timer = self.timer("resolve");
         self.check_open()?;
+        let timer = self.timer("resolve");
         timer.end(self.resolved(cx, identity, hints).await)
     }
 
@@ -229,8 +229,8 @@ impl Tenants for KvTenants {
         _cx: &RequestContext,
         id: TenantId,
     ) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("begin_offboarding");
         self.check_open()?;
+        let timer = self.timer("begin_offboarding");
         timer.end(self.freeze(id).await)
     }
 
@@ -239,8 +239,8 @@ impl Tenants for KvTenants {
         cx: RequestContext,
         id: TenantId,
     ) -> Result<TenantScope, TenantError> {
-        let timer = self.timer("export_scope");
         self.check_open()?;
+        let timer = self.timer("export_scope");
         timer.end(self.exporting(cx, id).await)
     }
 
@@ -250,8 +250,8 @@ impl Tenants for KvTenants {
         id: TenantId,
         export: Digest,
     ) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("record_export");
         self.check_open()?;
+        let timer = self.timer("record_export");
         timer.end(self.exported(id, export).await)
     }
 
@@ -261,8 +261,8 @@ impl Tenants for KvTenants {
         id: TenantId,
         export: Digest,
     ) -> Result<TenantRecord, TenantError> {
-        let timer = self.timer("approve");
         self.check_open()?;
+        let timer = self.timer("approve");
         timer.end(self.approved(cx, id, export).await)
     }
 
@@ -272,8 +272,8 @@ impl Tenants for KvTenants {
         id: TenantId,
         log_size: u64,
     ) -> Result<Erasure, TenantError> {
-        let timer = self.timer("shred");
         self.check_open()?;
+        let timer = self.timer("shred");
         timer.end(self.erase(cx, id, log_size).await)
     }
 

@@ -5,9 +5,11 @@
 //! reach, and so are other files, settings, transactions, temporary and virtual tables.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+use super::error::{DbError, sqlite};
 
 /// What statements may do at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +26,31 @@ pub(super) enum Mode {
     Schema,
 }
 
-/// The switch between the modes of one connection.
+/// The switch between the modes of one connection, which also remembers refusals: SQLite reports
+/// some of them as a malformed statement.
 #[derive(Debug, Clone)]
-pub(super) struct Gate(Arc<AtomicU8>);
+pub(super) struct Gate(Arc<Switch>);
+
+#[derive(Debug)]
+struct Switch {
+    mode: AtomicU8,
+    refused: AtomicBool,
+}
 
 impl Gate {
     pub(super) fn new(mode: Mode) -> Self {
-        Self(Arc::new(AtomicU8::new(mode as u8)))
+        Self(Arc::new(Switch {
+            mode: AtomicU8::new(mode as u8),
+            refused: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn set(&self, mode: Mode) {
-        self.0.store(mode as u8, Ordering::Release);
+        self.0.mode.store(mode as u8, Ordering::Release);
     }
 
     fn mode(&self) -> Mode {
-        let now = self.0.load(Ordering::Acquire);
+        let now = self.0.mode.load(Ordering::Acquire);
         [Mode::Own, Mode::Read, Mode::Write, Mode::Schema]
             .into_iter()
             .find(|mode| *mode as u8 == now)
@@ -47,10 +59,25 @@ impl Gate {
 
     pub(super) fn judge(&self, asked: &AuthContext<'_>) -> Authorization {
         if allowed(self.mode(), asked) {
-            Authorization::Allow
-        } else {
-            Authorization::Deny
+            return Authorization::Allow;
         }
+        self.0.refused.store(true, Ordering::Release);
+        Authorization::Deny
+    }
+
+    /// Why a statement failed, given that everything before it succeeded.
+    pub(super) fn explain(&self, error: &rusqlite::Error) -> DbError {
+        match sqlite(error) {
+            DbError::Statement if self.0.refused.swap(false, Ordering::AcqRel) => {
+                DbError::QueryRefused
+            }
+            other => other,
+        }
+    }
+
+    /// Forgets earlier refusals.
+    pub(super) fn begin(&self) {
+        self.0.refused.store(false, Ordering::Release);
     }
 }
 
@@ -61,14 +88,17 @@ fn allowed(mode: Mode, asked: &AuthContext<'_>) -> bool {
         Mode::Own => return true,
         Mode::Read | Mode::Write | Mode::Schema => {}
     }
-    if asked.database_name.is_some_and(|name| name != "main") {
-        return false;
-    }
     let (write, schema) = (mode != Mode::Read, mode == Mode::Schema);
+    match asked.database_name {
+        None | Some("main") => {}
+        Some(_) => return schema && empty_catalog(&asked.action),
+    }
     match asked.action {
         A::Select | A::Recursive => true,
         A::Function { function_name } => !FUNCTIONS.contains(&lower(function_name).as_str()),
-        A::Read { table_name, .. } => own_table(table_name) || (schema && catalog(table_name)),
+        A::Read { table_name, .. } => own_table(table_name) || (schema && schema_reads(table_name)),
+        // SQLite checks the rows when a column with a constraint is added.
+        A::Pragma { pragma_name, .. } => schema && lower(pragma_name) == "quick_check",
         A::Insert { table_name } | A::Delete { table_name } | A::Update { table_name, .. } => {
             // SQLite asks for its catalog when a schema changes; writing it directly is refused
             // by the defensive flag.
@@ -100,6 +130,23 @@ fn own_table(name: &str) -> bool {
 
 fn catalog(name: &str) -> bool {
     matches!(lower(name).as_str(), "sqlite_master" | "sqlite_schema")
+}
+
+/// SQLite also corrects the catalog of temporary tables when it renames something; there are none.
+fn empty_catalog(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. } => {
+            matches!(
+                lower(table_name).as_str(),
+                "sqlite_temp_master" | "sqlite_temp_schema"
+            )
+        }
+        _ => false,
+    }
+}
+
+fn schema_reads(name: &str) -> bool {
+    catalog(name) || lower(name) == "pragma_quick_check"
 }
 
 fn lower(name: &str) -> String {

@@ -2,7 +2,7 @@
 
 use rusqlite::{CachedStatement, Connection};
 
-use super::authorizer::Mode;
+use super::authorizer::{Gate, Mode};
 use super::error::{DbError, sqlite};
 use super::file::Handle;
 use super::value::{Bound, Row, SqlValue};
@@ -12,8 +12,25 @@ use super::value::{Bound, Row, SqlValue};
 ///
 /// SQL is text of the program (`'static`), one statement a call, values as parameters `?1`, `?2`.
 /// Statements stay prepared, so a loop of inserts costs no parsing.
+///
+/// ```
+/// # use eonpro_tenant::{DbError, TenantDb};
+/// fn count(db: &mut TenantDb<'_>) -> Result<Option<i64>, DbError> {
+///     db.query_first("SELECT count(*) FROM patients", &[], |row| row.integer(0))
+/// }
+/// ```
+///
+/// SQL that is put together at run time does not compile:
+///
+/// ```compile_fail,E0521
+/// # use eonpro_tenant::{DbError, TenantDb};
+/// fn count(db: &mut TenantDb<'_>, table: &str) -> Result<Option<i64>, DbError> {
+///     db.query_first(table, &[], |row| row.integer(0))
+/// }
+/// ```
 pub struct TenantDb<'c> {
     connection: &'c Connection,
+    gate: &'c Gate,
     max_rows: usize,
 }
 
@@ -31,7 +48,9 @@ impl<'c> TenantDb<'c> {
     /// [`DbError::NotOneStatement`]; others as SQLite reports them.
     pub fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize, DbError> {
         let mut statement = self.bound(sql, params)?;
-        statement.raw_execute().map_err(|error| sqlite(&error))
+        statement
+            .raw_execute()
+            .map_err(|error| self.gate.explain(&error))
     }
 
     /// Runs a query and hands each row to `map`.
@@ -47,7 +66,7 @@ impl<'c> TenantDb<'c> {
         let mut statement = self.bound(sql, params)?;
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(|error| sqlite(&error))? {
+        while let Some(row) = rows.next().map_err(|error| self.gate.explain(&error))? {
             if found.len() == self.max_rows {
                 return Err(DbError::TooManyRows);
             }
@@ -68,7 +87,7 @@ impl<'c> TenantDb<'c> {
     ) -> Result<Option<T>, DbError> {
         let mut statement = self.bound(sql, params)?;
         let mut rows = statement.raw_query();
-        match rows.next().map_err(|error| sqlite(&error))? {
+        match rows.next().map_err(|error| self.gate.explain(&error))? {
             Some(row) => map(&Row(row)).map(Some),
             None => Ok(None),
         }
@@ -84,17 +103,18 @@ impl<'c> TenantDb<'c> {
         if self.connection.is_autocommit() {
             return Err(DbError::Aborted);
         }
+        self.gate.begin();
         let mut statement = self
             .connection
             .prepare_cached(sql)
-            .map_err(|error| sqlite(&error))?;
+            .map_err(|error| self.gate.explain(&error))?;
         if statement.parameter_count() != params.len() {
             return Err(DbError::Parameters);
         }
         for (index, value) in (1_usize..).zip(params) {
             statement
                 .raw_bind_parameter(index, Bound(value))
-                .map_err(|error| sqlite(&error))?;
+                .map_err(|error| self.gate.explain(&error))?;
         }
         Ok(statement)
     }
@@ -119,6 +139,7 @@ pub(super) fn transact<R>(
     handle.gate.set(mode);
     let result = work(&mut TenantDb {
         connection: &handle.connection,
+        gate: &handle.gate,
         max_rows,
     });
     handle.gate.set(Mode::Closed);

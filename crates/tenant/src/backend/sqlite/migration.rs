@@ -66,11 +66,12 @@ fn apply(handle: &Handle, migrations: &[Migration]) -> Result<usize, DbError> {
     for step in new {
         handle.gate.set(Mode::Schema);
         for sql in step.statements {
-            let mut statement = handle
+            handle.gate.begin();
+            handle
                 .connection
                 .prepare(sql)
-                .map_err(|error| sqlite(&error))?;
-            statement.raw_execute().map_err(|error| sqlite(&error))?;
+                .and_then(|mut statement| statement.raw_execute())
+                .map_err(|error| handle.gate.explain(&error))?;
         }
         handle.gate.set(Mode::Own);
         handle
