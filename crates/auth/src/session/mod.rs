@@ -16,8 +16,10 @@ use std::fmt;
 
 use eonpro_core::VerifiedIdentity;
 use eonpro_core::id::{ActorId, SessionId, TenantId};
-use eonpro_core::identity::Assurance;
+use eonpro_core::identity::{Actor, Assurance, IdentityClaims};
 use eonpro_core::time::Timestamp;
+
+use crate::identity::vouch;
 
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,11 +95,30 @@ impl Session {
         self.tenant
     }
 
-    /// Whose it is, with the session's own assurance: the identity to put into the context of a
-    /// request that presents this session.
+    /// Whose it is, with the roles and the assurance of the sign-in.
     #[must_use]
     pub fn identity(&self) -> &VerifiedIdentity {
         &self.identity
+    }
+
+    /// The identity of a request that presents both a token and this session: the token's roles,
+    /// which are fresher, and the session's assurance, which is higher. `None` if the two are not
+    /// one actor's, in one tenant.
+    #[must_use]
+    pub fn join(&self, token: &VerifiedIdentity) -> Option<VerifiedIdentity> {
+        let one = token.actor().id == *self.actor() && token.tenant() == Some(self.tenant);
+        one.then(|| {
+            vouch(IdentityClaims {
+                issuer: token.issuer().into(),
+                actor: Actor {
+                    session: Some(self.id),
+                    ..token.actor().clone()
+                },
+                tenant: token.tenant(),
+                assurance: self.assurance().clone(),
+                expires: token.expires().min(self.absolute_until),
+            })
+        })
     }
 
     /// Whose it is.
