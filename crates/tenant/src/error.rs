@@ -12,7 +12,7 @@ use crate::network::NetworkError;
 use crate::record::RecordVersion;
 use crate::slug::NameError;
 
-/// See the [module](self).
+/// Why a tenant operation failed: no message tells a tenant's data, a path, SQL or a value.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {

@@ -55,7 +55,7 @@ pub struct TenantParts {
     pub tagger: Arc<IdTagger>,
 }
 
-/// See the [module](self).
+/// Tenants in a [`KeyValue`]. Clones of the records are never kept: each call reads the store.
 #[derive(Debug)]
 pub struct KvTenants {
     directory: Directory,

@@ -5,7 +5,7 @@ use eonpro_core::task::TaskLost;
 use eonpro_core::{Classify, ErrorKind};
 use rusqlite::ErrorCode;
 
-/// See the [module](self).
+/// Why a tenant's database refused or failed: no variant tells SQL, a value or a path.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
