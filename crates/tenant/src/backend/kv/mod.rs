@@ -55,7 +55,7 @@ pub struct TenantParts {
     pub tagger: Arc<IdTagger>,
 }
 
-/// Tenants in a [`KeyValue`]. Clones of the records are never kept: each call reads the store.
+/// Tenants in a [`KeyValue`]; each call reads the store anew.
 #[derive(Debug)]
 pub struct KvTenants {
     directory: Directory,
