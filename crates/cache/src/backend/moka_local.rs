@@ -61,3 +61,34 @@ impl fmt::Debug for MokaLocal {
         f.write_str("MokaLocal")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::wiped;
+    use crate::generation::Generations;
+    use eonpro_testkit::tenant_id;
+
+    #[test]
+    fn memory_stays_within_its_bytes() {
+        for eviction in [Eviction::Lru, Eviction::TinyLfu] {
+            let config = CacheConfig {
+                local_bytes: 64 * 1024,
+                eviction,
+                ..CacheConfig::default()
+            };
+            let local = MokaLocal::new(&config);
+            let generations = Generations::new();
+            for number in 0..1_000_u32 {
+                let key = Digest::of(&number.to_le_bytes());
+                let guard = generations.guard(tenant_id(1), &key);
+                let later = Monotonic::from_nanos(u64::MAX);
+                let entry = LocalEntry::new(Some(wiped(&[7; 1_024])), later, &guard);
+                local.insert(&key, entry);
+            }
+            local.0.run_pending_tasks();
+            assert!(local.0.weighted_size() <= config.local_bytes);
+            assert!(local.0.entry_count() > 0);
+        }
+    }
+}

@@ -345,3 +345,15 @@ impl DurableTier for RedbTier {
         self.submit(|reply| Op::Clear { tenant, reply }).await
     }
 }
+
+/// Waits for the writer, so that the file is free once the last handle is gone. The file is not
+/// marked as closed cleanly: who drops without closing starts empty.
+impl Drop for RedbTier {
+    fn drop(&mut self) {
+        let (nobody, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.ops, nobody));
+        if let Some(writer) = self.take_writer() {
+            let _ = writer.join();
+        }
+    }
+}
