@@ -195,3 +195,26 @@ async fn a_policy_can_demand_a_second_factor_of_everybody() {
     let code = world.code(&enrolment);
     assert!(world.auth.sign_in(&scope, Some(&code)).await.is_ok());
 }
+
+#[tokio::test]
+async fn an_enrolment_under_way_does_not_replace_a_factor_confirmed_meanwhile() {
+    let clock = ManualClock::at(NOW);
+    let memory: Arc<dyn KeyValue> = Arc::new(MemoryKeyValue::new(Arc::new(clock.clone())));
+    let slow = Interposed::new(Arc::clone(&memory));
+    let world = World::on(clock, memory, AuthConfig::default());
+    let scope = world.scope(1);
+    let enrolment = world.auth.enrol_totp(&scope).await.unwrap();
+    let code = world.code(&enrolment);
+    let first = world.twin(Arc::<Interposed>::clone(&slow), AuthConfig::default());
+    let second = world.twin(Arc::clone(&world.store), AuthConfig::default());
+    let its_scope = scope.clone();
+    slow.before_next_commit(Box::pin(async move {
+        second.confirm_totp(&its_scope, &code).await.unwrap();
+    }));
+    let late = first.enrol_totp(&scope).await;
+    assert!(slow.is_spent());
+    assert!(matches!(late, Err(AuthError::Contended)));
+    world.wait(30);
+    let code = world.code(&enrolment);
+    world.auth.verify_totp(&scope, &code).await.unwrap();
+}

@@ -1,14 +1,19 @@
 //! Guessing is slow, and refusals look alike.
 
+use std::sync::Arc;
+
 use eonpro_auth::{Auth as _, AuthConfig, AuthError, PasswordPolicy, TotpEnrolment};
 use eonpro_core::TenantScope;
 use eonpro_core::event::FieldValue;
 use eonpro_core::id::ActorId;
+use eonpro_core::port::KeyValue;
+use eonpro_core::port::kv::MemoryKeyValue;
 use eonpro_core::secret::SecretText;
+use eonpro_core::time::ManualClock;
 use eonpro_core::{Classify as _, ErrorKind};
 use eonpro_testkit::Actors;
 
-use crate::world::World;
+use crate::world::{Interposed, NOW, World};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -89,7 +94,7 @@ async fn a_lock_survives_a_restart() {
     for _ in 0..5 {
         guess_wrong(&world, &scope, &enrolment).await;
     }
-    let restarted = world.twin(std::sync::Arc::clone(&world.store), AuthConfig::default());
+    let restarted = world.twin(Arc::clone(&world.store), AuthConfig::default());
     let right = world.code(&enrolment);
     let locked = restarted.sign_in(&scope, Some(&right)).await;
     assert!(matches!(locked, Err(AuthError::SignInRefused)));
@@ -235,4 +240,27 @@ async fn nobody_signs_in_as_nobody() {
     let scope = world.scope_of(1, Actors::Anonymous, None);
     let refused = world.auth.sign_in(&scope, None).await;
     assert!(matches!(refused, Err(AuthError::NoActor)));
+}
+
+#[tokio::test]
+async fn two_failures_at_once_both_count() {
+    let clock = ManualClock::at(NOW);
+    let memory: Arc<dyn KeyValue> = Arc::new(MemoryKeyValue::new(Arc::new(clock.clone())));
+    let slow = Interposed::new(Arc::clone(&memory));
+    let mut config = quick();
+    config.lockout.threshold = 2;
+    let world = World::on(clock, memory, config.clone());
+    let scope = world.scope_of(1, Actors::Anonymous, None);
+    let first = world.twin(Arc::<Interposed>::clone(&slow), config.clone());
+    let second = world.twin(Arc::clone(&world.store), config);
+    let (actor, guess) = (ActorId::new("dr.grey").unwrap(), secret(PASSWORD));
+    let its = (scope.clone(), actor.clone(), guess.clone());
+    slow.before_next_commit(Box::pin(async move {
+        let tried = second.sign_in_with_password(&its.0, &its.1, &its.2, None);
+        tried.await.unwrap_err();
+    }));
+    let tried = first.sign_in_with_password(&scope, &actor, &guess, None);
+    tried.await.unwrap_err();
+    assert!(slow.is_spent());
+    assert_eq!(world.sink.count("AUTH-009"), 1);
 }

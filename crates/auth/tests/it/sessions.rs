@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use eonpro_auth::{Auth as _, AuthConfig, AuthError, EndReason, Revocation};
+use eonpro_auth::{Auth as _, AuthConfig, AuthError, EndReason, NewToken, Revocation};
+use eonpro_core::entropy::SeededEntropy;
 use eonpro_core::event::{Code, FieldValue, Severity};
-use eonpro_core::id::PublicId as _;
+use eonpro_core::id::{ActorId, PublicId as _};
 use eonpro_core::identity::Aal;
 use eonpro_core::port::KeyValue;
 use eonpro_core::port::kv::{MemoryKeyValue, Partition};
 use eonpro_core::time::ManualClock;
-use eonpro_core::{Classify as _, ErrorKind};
+use eonpro_core::{Classify as _, ErrorKind, RequestContext, TenantScope};
 use eonpro_testkit::Actors;
 
 use crate::world::{Interposed, NOW, World};
@@ -314,16 +315,20 @@ async fn a_sign_in_that_cannot_be_recorded_opens_nothing() {
 #[tokio::test]
 async fn a_session_raises_its_own_actors_token_and_nobody_elses() {
     let world = World::new();
-    let scope = world.scope(1);
+    let (scope, elsewhere) = (world.scope(1), world.scope(2));
     let session = world.auth.sign_in(&scope, None).await.unwrap().session;
-    let own = session.identity().clone();
-    let joined = session.join(&own).unwrap();
-    assert_eq!(joined.actor().session, Some(session.id()));
-    let cx = eonpro_core::RequestContext::anonymous(
-        &world.clock,
-        &eonpro_core::entropy::SeededEntropy::new(1),
-    );
-    let token = world.token();
-    let other = world.auth.verify(&cx, token.expose()).await.unwrap();
-    assert!(session.join(&other).is_none());
+    let cx = RequestContext::anonymous(&world.clock, &SeededEntropy::new(1));
+    let joined = async |actor: &str, scope: &TenantScope| {
+        let new = NewToken::new(ActorId::new(actor).unwrap(), scope.tenant());
+        let token = world.issuer.issue(&new.with_roles(&["fresh"])).unwrap();
+        let identity = world.auth.verify(&cx, token.expose()).await.unwrap();
+        session.join(&identity)
+    };
+    let own = joined("clinician-1", &scope).await.unwrap();
+    assert_eq!(own.actor().session, Some(session.id()));
+    assert_eq!(own.assurance().aal, Aal::Aal2);
+    assert_eq!(&*own.actor().roles[0], "fresh");
+    assert!(own.expires() < session.absolute_until());
+    assert!(joined("dr.grey", &scope).await.is_none());
+    assert!(joined("clinician-1", &elsewhere).await.is_none());
 }

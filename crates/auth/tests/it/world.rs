@@ -1,6 +1,7 @@
 //! A small clinic for tests: one service, a manual clock, a recording log.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use eonpro_auth::{
 use eonpro_core::TenantScope;
 use eonpro_core::component::{Component, Health, Posture};
 use eonpro_core::entropy::SeededEntropy;
+use eonpro_core::event::Emitter;
 use eonpro_core::id::{ActorId, IdTagger};
 use eonpro_core::limit::LocalLimiter;
 use eonpro_core::port::kv::{
@@ -34,6 +36,7 @@ pub(crate) struct World {
     pub(crate) sealer: Arc<TestSealer>,
     pub(crate) issuer: DevIssuer,
     pub(crate) auth: EmbeddedAuth,
+    twins: AtomicU64,
 }
 
 impl World {
@@ -75,16 +78,23 @@ impl World {
             sealer,
             issuer,
             auth,
+            twins: AtomicU64::new(100),
         }
     }
 
     /// A second service on the same store, clock and keys, as another process would be.
     pub(crate) fn twin(&self, store: Arc<dyn KeyValue>, config: AuthConfig) -> EmbeddedAuth {
+        // Each process draws ids of its own.
+        let seed = self.twins.fetch_add(1, Ordering::Relaxed);
         let parts = AuthParts {
             state: store,
             sealer: Arc::<TestSealer>::clone(&self.sealer),
             limiter: Arc::new(LocalLimiter::new(Arc::new(self.clock.clone()), 10_000)),
-            emitter: self.sink.emitter(Arc::new(self.clock.clone())),
+            emitter: Emitter::new(
+                Arc::<RecordingSink>::clone(&self.sink),
+                Arc::new(self.clock.clone()),
+                Arc::new(SeededEntropy::new(seed)),
+            ),
             observer: Arc::new(NoObserver),
             tagger: Arc::new(IdTagger::new(&KeyBytes::take(&mut [9; 32]))),
             verifier: self.issuer.verifier(),
