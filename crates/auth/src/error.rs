@@ -94,6 +94,9 @@ pub enum AuthError {
     /// It was done, but the event was not recorded.
     #[error("effect was not recorded")]
     Unaudited(#[source] EmitError),
+    /// The operation ended without a result; whether it took effect is unknown.
+    #[error("operation ended without a result")]
+    Lost,
     /// The service was closed.
     #[error("auth is closed")]
     Closed,
@@ -156,6 +159,7 @@ impl Classify for AuthError {
             | Self::Limiter(_)
             | Self::Audit(_)
             | Self::Unaudited(_)
+            | Self::Lost
             | Self::Closed => ErrorKind::Unavailable,
             Self::Config(_) => ErrorKind::Config,
             Self::Primitive(_) => ErrorKind::Internal,

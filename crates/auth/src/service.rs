@@ -35,8 +35,8 @@ pub enum Revocation {
 /// Authentication and authorization.
 ///
 /// All methods but [`Self::verify`] and [`Self::verify_cached`] act for the actor of the scope's
-/// context, in the scope's tenant. Every asynchronous method is cancel-safe: a dropped future
-/// leaves the store as before or as after, never between. Refusals are of kind `Unauthenticated`
+/// context, in the scope's tenant. Every asynchronous method is cancel-safe: if its future is
+/// dropped, what it began happens whole, with its event, or not at all. Refusals are of kind `Unauthenticated`
 /// or `PermissionDenied`; a store, sealer or audit log that is down is `Unavailable`.
 #[async_trait]
 pub trait Auth: Component {

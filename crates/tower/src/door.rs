@@ -120,7 +120,7 @@ impl Arrival {
     }
 }
 
-/// See the [module](self).
+/// The one place where a stranger becomes somebody, in a tenant, for a purpose.
 #[derive(Debug)]
 pub struct Door {
     parts: DoorParts,

@@ -73,7 +73,9 @@ struct Signing {
     pair: Ed25519KeyPair,
 }
 
-/// See the [module](self).
+/// A token issuer for development: one Ed25519 key, made at start and lost at the end.
+///
+/// Posture `Development`: a production profile refuses it.
 pub struct DevIssuer {
     issuer: Issuer,
     audience: Audience,

@@ -332,3 +332,34 @@ async fn a_session_raises_its_own_actors_token_and_nobody_elses() {
     assert!(joined("dr.grey", &scope).await.is_none());
     assert!(joined("clinician-1", &elsewhere).await.is_none());
 }
+
+#[tokio::test]
+async fn a_sign_out_whose_caller_goes_away_happens_whole() {
+    let clock = ManualClock::at(NOW);
+    let memory: Arc<dyn KeyValue> = Arc::new(MemoryKeyValue::new(Arc::new(clock.clone())));
+    let slow = Interposed::new(Arc::clone(&memory));
+    let world = World::on(clock, memory, AuthConfig::default());
+    let scope = world.scope(1);
+    let token = world.auth.sign_in(&scope, None).await.unwrap().token;
+    let impatient = world.twin(Arc::<Interposed>::clone(&slow), AuthConfig::default());
+    let (reached, has_reached) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    slow.before_next_commit(Box::pin(async move {
+        reached.send(()).unwrap();
+        released.await.unwrap();
+    }));
+    let mut going = Box::pin(impatient.sign_out(&scope, token.expose()));
+    tokio::select! {
+        biased;
+        _ = &mut going => panic!("it waits for its commit"),
+        started = has_reached => started.unwrap(),
+    }
+    drop(going);
+    release.send(()).unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.sink.codes(), ["AUTH-001", "AUTH-003"]);
+    let after = world.auth.session(&scope, token.expose()).await;
+    assert_eq!(ended(&after), Some(EndReason::SignedOut));
+}

@@ -4,13 +4,13 @@ use eonpro_core::TenantScope;
 use eonpro_core::id::ActorId;
 use eonpro_core::secret::SecretText;
 
-use super::{EmbeddedAuth, somebody};
+use super::{Core, somebody};
 use crate::error::AuthError;
 use crate::events::{self, Refusal};
 use crate::factor::{CodeVerdict, OnAccept};
 use crate::totp::{TotpEnrolment, TotpSecret};
 
-impl EmbeddedAuth {
+impl Core {
     pub(super) async fn totp_enrolled(
         &self,
         scope: &TenantScope,

@@ -5,7 +5,7 @@ use eonpro_core::id::ActorId;
 use eonpro_core::identity::{Aal, Actor, ActorKind, Assurance};
 use eonpro_core::secret::SecretText;
 
-use super::{EmbeddedAuth, somebody};
+use super::{Core, somebody};
 use crate::config::SecondFactor;
 use crate::error::AuthError;
 use crate::events::{self, Refusal};
@@ -14,7 +14,7 @@ use crate::identity::with_method;
 use crate::service::SignedIn;
 use crate::throttle::Admission;
 
-impl EmbeddedAuth {
+impl Core {
     pub(super) async fn signed_in(
         &self,
         scope: &TenantScope,

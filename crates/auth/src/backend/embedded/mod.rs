@@ -19,6 +19,7 @@ use eonpro_core::id::{ActorId, IdTagger};
 use eonpro_core::identity::ActorKind;
 use eonpro_core::port::{KeyValue, Observer, Operation, RateLimiter, SealScope, Sealer, Timer};
 use eonpro_core::secret::SecretText;
+use eonpro_core::task;
 use eonpro_core::time::Timestamp;
 use eonpro_core::{RequestContext, TenantScope, VerifiedIdentity};
 use ring::hmac;
@@ -58,9 +59,15 @@ pub struct AuthParts {
     pub roles: RoleBook,
 }
 
-/// See the [module](self).
+/// Auth on the store at hand.
+///
+/// Whatever changes something runs in a task that outlives its caller, so an effect is announced
+/// even if the caller goes away between the two.
 #[derive(Debug)]
-pub struct EmbeddedAuth {
+pub struct EmbeddedAuth(Arc<Core>);
+
+#[derive(Debug)]
+struct Core {
     state: State,
     sealer: Arc<dyn Sealer>,
     emitter: Emitter,
@@ -85,7 +92,7 @@ impl EmbeddedAuth {
     pub fn open(parts: AuthParts, config: AuthConfig) -> Result<Self, AuthError> {
         config.check()?;
         let state = State::new(parts.state);
-        Ok(Self {
+        Ok(Self(Arc::new(Core {
             cache: TokenCache::new(&config.token_cache),
             sessions: Sessions::new(state.clone(), config.sessions),
             factors: Factors::new(state.clone(), Arc::clone(&parts.sealer)),
@@ -100,9 +107,27 @@ impl EmbeddedAuth {
             roles: parts.roles,
             config,
             closed: AtomicBool::new(false),
-        })
+        })))
     }
 
+    /// Measures `work` as operation `name` and runs it to its end, whoever waits for it.
+    async fn lasting<T, F>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(Arc<Core>) -> F + Send,
+    ) -> Result<T, AuthError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AuthError>> + Send + 'static,
+    {
+        let running = task::outlive(work(Arc::clone(&self.0)));
+        self.0
+            .measured(name, async { running.await.map_err(|_| AuthError::Lost)? })
+            .await
+    }
+}
+
+impl Core {
     fn now(&self) -> Timestamp {
         self.emitter.clock().wall()
     }
@@ -126,6 +151,24 @@ impl EmbeddedAuth {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn decided(&self, scope: &TenantScope, permission: &Permission) -> Decision {
+        self.roles.decide(&scope.cx().actor().roles, permission)
+    }
+
+    async fn authorized(
+        &self,
+        scope: &TenantScope,
+        permission: &Permission,
+        resource: &Resource,
+    ) -> Result<Decision, AuthError> {
+        let decision = self.decided(scope, permission);
+        if let Decision::Deny(reason) = decision {
+            let (emitter, cx) = (&self.emitter, scope.cx());
+            events::denied(emitter, cx, permission, reason, resource).await?;
+        }
+        Ok(decision)
     }
 
     /// The keyed hash of a name that somebody typed in: the name itself may be a password.
@@ -162,32 +205,32 @@ impl Component for EmbeddedAuth {
             crypto: Validation::NotValidated,
             fitness: Fitness::Production,
         };
-        own.min(self.state.store().posture())
-            .min(self.verifier.posture())
+        own.min(self.0.state.store().posture())
+            .min(self.0.verifier.posture())
     }
 
     async fn health(&self) -> Health {
-        if self.is_closed() {
+        if self.0.is_closed() {
             return Health::Unhealthy("closed");
         }
-        match self.verifier.keys().health().await {
-            Health::Healthy => self.state.store().health().await,
+        match self.0.verifier.keys().health().await {
+            Health::Healthy => self.0.state.store().health().await,
             // Sessions go on without keys; new tokens do not.
             Health::Degraded(reason) | Health::Unhealthy(reason) => Health::Degraded(reason),
         }
     }
 
     async fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.cache.clear();
-        self.verifier.keys().close().await;
+        self.0.closed.store(true, Ordering::Release);
+        self.0.cache.clear();
+        self.0.verifier.keys().close().await;
     }
 }
 
 #[async_trait]
 impl Auth for EmbeddedAuth {
     fn verify_cached(&self, token: &str) -> Option<Result<VerifiedIdentity, AuthError>> {
-        self.token_cached(token)
+        self.0.token_cached(token)
     }
 
     async fn verify(
@@ -195,8 +238,8 @@ impl Auth for EmbeddedAuth {
         cx: &RequestContext,
         token: &str,
     ) -> Result<VerifiedIdentity, AuthError> {
-        self.measured("verify", self.token_verified(cx, token))
-            .await
+        let work = self.0.token_verified(cx, token);
+        self.0.measured("verify", work).await
     }
 
     async fn sign_in(
@@ -204,7 +247,9 @@ impl Auth for EmbeddedAuth {
         scope: &TenantScope,
         otp: Option<&SecretText>,
     ) -> Result<SignedIn, AuthError> {
-        self.measured("sign_in", self.signed_in(scope, otp)).await
+        let (scope, otp) = (scope.clone(), otp.cloned());
+        let work = |core: Arc<Core>| async move { core.signed_in(&scope, otp.as_ref()).await };
+        self.lasting("sign_in", work).await
     }
 
     async fn sign_in_with_password(
@@ -214,22 +259,29 @@ impl Auth for EmbeddedAuth {
         password: &SecretText,
         otp: Option<&SecretText>,
     ) -> Result<SignedIn, AuthError> {
-        let work = self.signed_in_with_password(scope, actor, password, otp);
-        self.measured("sign_in_with_password", work).await
+        let (scope, actor) = (scope.clone(), actor.clone());
+        let (password, otp) = (password.clone(), otp.cloned());
+        let work = |core: Arc<Core>| async move {
+            core.signed_in_with_password(&scope, &actor, &password, otp.as_ref())
+                .await
+        };
+        self.lasting("sign_in_with_password", work).await
     }
 
     async fn session(&self, scope: &TenantScope, token: &str) -> Result<Session, AuthError> {
-        self.measured("session", self.session_of(scope, token))
-            .await
+        let work = self.0.session_of(scope, token);
+        self.0.measured("session", work).await
     }
 
     async fn touch(&self, scope: &TenantScope, token: &str) -> Result<Session, AuthError> {
-        self.measured("touch", self.touched(scope, token)).await
+        let work = self.0.touched(scope, token);
+        self.0.measured("touch", work).await
     }
 
     async fn sign_out(&self, scope: &TenantScope, token: &str) -> Result<(), AuthError> {
-        self.measured("sign_out", self.signed_out(scope, token))
-            .await
+        let (scope, token) = (scope.clone(), SecretText::new(token.to_owned()));
+        let work = |core: Arc<Core>| async move { core.signed_out(&scope, token.expose()).await };
+        self.lasting("sign_out", work).await
     }
 
     async fn sessions(
@@ -237,8 +289,8 @@ impl Auth for EmbeddedAuth {
         scope: &TenantScope,
         actor: &ActorId,
     ) -> Result<Vec<Session>, AuthError> {
-        self.measured("sessions", self.sessions_of(scope, actor))
-            .await
+        let work = self.0.sessions_of(scope, actor);
+        self.0.measured("sessions", work).await
     }
 
     async fn revoke(
@@ -247,27 +299,32 @@ impl Auth for EmbeddedAuth {
         which: &Revocation,
         reason: Code,
     ) -> Result<usize, AuthError> {
-        self.measured("revoke", self.revoked(scope, which, reason))
-            .await
+        let (scope, which) = (scope.clone(), which.clone());
+        let work = |core: Arc<Core>| async move { core.revoked(&scope, &which, reason).await };
+        self.lasting("revoke", work).await
     }
 
     async fn enrol_totp(&self, scope: &TenantScope) -> Result<TotpEnrolment, AuthError> {
-        self.measured("enrol_totp", self.totp_enrolled(scope)).await
+        let work = self.0.totp_enrolled(scope);
+        self.0.measured("enrol_totp", work).await
     }
 
     async fn confirm_totp(&self, scope: &TenantScope, code: &SecretText) -> Result<(), AuthError> {
-        self.measured("confirm_totp", self.totp_confirmed(scope, code))
-            .await
+        let (scope, code) = (scope.clone(), code.clone());
+        let work = |core: Arc<Core>| async move { core.totp_confirmed(&scope, &code).await };
+        self.lasting("confirm_totp", work).await
     }
 
     async fn verify_totp(&self, scope: &TenantScope, code: &SecretText) -> Result<(), AuthError> {
-        self.measured("verify_totp", self.totp_verified(scope, code))
-            .await
+        let (scope, code) = (scope.clone(), code.clone());
+        let work = |core: Arc<Core>| async move { core.totp_verified(&scope, &code).await };
+        self.lasting("verify_totp", work).await
     }
 
     async fn remove_totp(&self, scope: &TenantScope, code: &SecretText) -> Result<(), AuthError> {
-        self.measured("remove_totp", self.totp_removed(scope, code))
-            .await
+        let (scope, code) = (scope.clone(), code.clone());
+        let work = |core: Arc<Core>| async move { core.totp_removed(&scope, &code).await };
+        self.lasting("remove_totp", work).await
     }
 
     async fn set_password(
@@ -276,15 +333,16 @@ impl Auth for EmbeddedAuth {
         actor: &ActorId,
         password: &SecretText,
     ) -> Result<(), AuthError> {
-        let work = async {
-            self.passwords.set(scope, actor, password).await?;
-            events::password_set(&self.emitter, scope.cx(), actor.clone()).await
+        let (scope, actor, password) = (scope.clone(), actor.clone(), password.clone());
+        let work = |core: Arc<Core>| async move {
+            core.passwords.set(&scope, &actor, &password).await?;
+            events::password_set(&core.emitter, scope.cx(), actor).await
         };
-        self.measured("set_password", work).await
+        self.lasting("set_password", work).await
     }
 
     fn decide(&self, scope: &TenantScope, permission: &Permission) -> Decision {
-        self.roles.decide(&scope.cx().actor().roles, permission)
+        self.0.decided(scope, permission)
     }
 
     async fn authorize(
@@ -293,14 +351,7 @@ impl Auth for EmbeddedAuth {
         permission: &Permission,
         resource: &Resource,
     ) -> Result<Decision, AuthError> {
-        let work = async {
-            let decision = self.decide(scope, permission);
-            if let Decision::Deny(reason) = decision {
-                let (emitter, cx) = (&self.emitter, scope.cx());
-                events::denied(emitter, cx, permission, reason, resource).await?;
-            }
-            Ok(decision)
-        };
-        self.measured("authorize", work).await
+        let work = self.0.authorized(scope, permission, resource);
+        self.0.measured("authorize", work).await
     }
 }

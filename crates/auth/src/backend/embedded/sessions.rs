@@ -3,11 +3,12 @@
 use eonpro_core::TenantScope;
 use eonpro_core::event::Code;
 use eonpro_core::id::{ActorId, SessionId};
-use eonpro_core::identity::{ActorKind, Assurance};
+use eonpro_core::identity::{Actor, ActorKind, Assurance};
 use eonpro_core::port::kv::Version;
+use eonpro_core::task;
 use eonpro_core::time::Timestamp;
 
-use super::EmbeddedAuth;
+use super::Core;
 use crate::error::AuthError;
 use crate::events;
 use crate::identity;
@@ -26,12 +27,12 @@ struct Found {
     version: Version,
 }
 
-impl EmbeddedAuth {
+impl Core {
     /// Opens a session for `actor`, announced as theirs.
     pub(super) async fn open_session(
         &self,
         scope: &TenantScope,
-        actor: eonpro_core::identity::Actor,
+        actor: Actor,
         assurance: Assurance,
     ) -> Result<SignedIn, AuthError> {
         let now = self.now();
@@ -217,12 +218,19 @@ impl EmbeddedAuth {
         if record.state != SessionState::Active {
             return Ok(());
         }
-        let ended = self.sessions.end(scope.tenant(), id, reason, now).await?;
-        if let Some(record) = ended {
-            let target = record.actor.id;
-            events::session_expired(&self.emitter, scope.cx(), id, target, reason).await?;
-        }
-        Ok(())
+        let (sessions, emitter) = (self.sessions.clone(), self.emitter.clone());
+        let scope = scope.clone();
+        let noted = task::outlive(async move {
+            let ended = sessions.end(scope.tenant(), id, reason, now).await?;
+            match ended {
+                Some(record) => {
+                    let target = record.actor.id;
+                    events::session_expired(&emitter, scope.cx(), id, target, reason).await
+                }
+                None => Ok(()),
+            }
+        });
+        noted.await.map_err(|_| AuthError::Lost)?
     }
 }
 

@@ -6,7 +6,7 @@ use eonpro_core::digest::Digest;
 use eonpro_core::time::Monotonic;
 use eonpro_core::{RequestContext, VerifiedIdentity};
 
-use super::EmbeddedAuth;
+use super::Core;
 use crate::config::TokenCachePolicy;
 use crate::error::AuthError;
 use crate::events;
@@ -43,7 +43,7 @@ impl TokenCache {
     }
 }
 
-impl EmbeddedAuth {
+impl Core {
     pub(super) fn token_cached(&self, token: &str) -> Option<Result<VerifiedIdentity, AuthError>> {
         if self.is_closed() {
             return Some(Err(AuthError::Closed));
