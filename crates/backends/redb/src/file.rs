@@ -4,10 +4,11 @@
 //! partition → commits. Table `expiry`: instant (8 bytes, in time order), then the key of the entry.
 //! Table `meta`: `format`.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use eonpro_core::entropy::{Entropy as _, SystemEntropy};
 use eonpro_core::error::Source;
 use eonpro_core::port::KvError;
 use redb::backends::FileBackend;
@@ -35,6 +36,9 @@ pub(crate) fn backend(error: impl Into<Source>) -> KvError {
 
 /// Opens or creates the store at `path`; once it returns, the file's name is durable too.
 pub(crate) fn open(path: &Path, config: &RedbConfig) -> Result<Database, KvError> {
+    if !path.try_exists().map_err(backend)? {
+        create(path, config)?;
+    }
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -46,10 +50,7 @@ pub(crate) fn open(path: &Path, config: &RedbConfig) -> Result<Database, KvError
     // The mode above is for a new file; one that was copied here may be open to others.
     file.set_permissions(Permissions::from_mode(MODE))
         .map_err(backend)?;
-    let store = Builder::new()
-        .set_cache_size(config.page_cache_bytes)
-        .create_with_backend(FileBackend::new(file).map_err(backend)?)
-        .map_err(backend)?;
+    let store = build(file, config)?;
     prepare(&store)?;
     let folder = path
         .parent()
@@ -58,6 +59,37 @@ pub(crate) fn open(path: &Path, config: &RedbConfig) -> Result<Database, KvError
         .and_then(|folder| folder.sync_all())
         .map_err(backend)?;
     Ok(store)
+}
+
+/// Makes the store under another name and links it to `path` when it is whole. redb refuses a file
+/// whose creation was cut short, so a crash in the middle would otherwise bar every later start.
+fn create(path: &Path, config: &RedbConfig) -> Result<(), KvError> {
+    let mut random = [0; 8];
+    SystemEntropy::new().fill(&mut random);
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{:016x}", u64::from_be_bytes(random)));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(&aside)
+        .map_err(backend)?;
+    let made = build(file, config).and_then(|store| prepare(&store));
+    if made.is_ok() {
+        // A link never replaces what another process made meanwhile. Where the file system has no
+        // links the store is made in place.
+        let _ = fs::hard_link(&aside, path);
+    }
+    fs::remove_file(&aside).map_err(backend)?;
+    made
+}
+
+fn build(file: File, config: &RedbConfig) -> Result<Database, KvError> {
+    Builder::new()
+        .set_cache_size(config.page_cache_bytes)
+        .create_with_backend(FileBackend::new(file).map_err(backend)?)
+        .map_err(backend)
 }
 
 fn prepare(store: &Database) -> Result<(), KvError> {

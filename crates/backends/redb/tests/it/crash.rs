@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use eonpro_core::port::kv::{Key, KeyValue as _, Partition, Transaction};
@@ -74,16 +74,20 @@ fn acknowledgement(line: &str) -> Option<(u64, u64)> {
     Some((task.parse().ok()?, step.parse().ok()?))
 }
 
-/// Runs the child until it has acknowledged `enough` commits, kills it, and returns the last step
-/// that each task had acknowledged.
-fn crash(folder: &Path, enough: usize) -> BTreeMap<u64, u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn start(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
         .args(["crash::child_commits_until_it_is_killed", "--exact"])
         .args(["--ignored", "--nocapture"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Runs the child until it has acknowledged `enough` commits, kills it, and returns the last step
+/// that each task had acknowledged.
+fn crash(folder: &Path, enough: usize) -> BTreeMap<u64, u64> {
+    let mut child = start(folder);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut acknowledged = BTreeMap::new();
     let mut count = 0;
@@ -121,6 +125,30 @@ async fn acknowledged_commits_survive_kill_9_and_none_is_there_by_half() {
             let all: Vec<u64> = (1..=last).collect();
             assert_eq!(halves, [all.clone(), all], "round {round}: task {task}");
         }
+    }
+}
+
+fn has_bytes(folder: &Path) -> bool {
+    let mut files = std::fs::read_dir(folder).unwrap();
+    files.any(|file| file.unwrap().metadata().is_ok_and(|file| file.len() > 0))
+}
+
+#[tokio::test]
+async fn a_store_whose_creation_was_cut_short_opens_at_the_next_start() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = start(folder.path());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // The test harness speaks just before the child opens its store.
+        lines.find(|line| line.as_ref().unwrap().starts_with("running"));
+        // Killed when the first file has grown, which is before redb has signed it.
+        while !has_bytes(folder.path()) {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = open(folder.path());
+        assert!(store.scan(&AT, b"", None, 1).await.is_ok());
     }
 }
 

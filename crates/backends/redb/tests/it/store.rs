@@ -58,6 +58,15 @@ async fn the_file_is_private_even_if_it_was_not_before() {
 }
 
 #[tokio::test]
+async fn opening_leaves_one_file_and_no_other() {
+    let (folder, path) = folder();
+    let _store = RedbKeyValue::open(&path, clock()).unwrap();
+    let names = std::fs::read_dir(folder.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names, [path]);
+}
+
+#[tokio::test]
 async fn a_file_in_use_is_refused_until_it_is_closed_or_dropped() {
     let (_folder, path) = folder();
     let first = RedbKeyValue::open(&path, clock()).unwrap();
