@@ -1,0 +1,202 @@
+//! What `#[phi(...)]` may say, on a record and on a field.
+
+use proc_macro2::Span;
+use syn::meta::ParseNestedMeta;
+use syn::spanned::Spanned as _;
+use syn::{Attribute, Error, LitInt, LitStr, Path, Result};
+
+/// `#[phi(...)]` on the record.
+pub(crate) struct RecordAttributes {
+    pub(crate) table: LitStr,
+    pub(crate) krate: Path,
+}
+
+/// `#[phi(...)]` on one field.
+#[derive(Default)]
+pub(crate) struct FieldAttributes {
+    pub(crate) row: Option<Span>,
+    pub(crate) seal: Option<Span>,
+    pub(crate) column: Option<LitStr>,
+    pub(crate) indexes: Vec<IndexAttributes>,
+}
+
+/// `index(...)`.
+pub(crate) struct IndexAttributes {
+    pub(crate) span: Span,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) bits: u16,
+    pub(crate) normalizer: &'static str,
+    pub(crate) version: u8,
+}
+
+const NORMALIZERS: [(&str, &str); 4] = [
+    ("exact", "Exact"),
+    ("folded", "Folded"),
+    ("digits", "Digits"),
+    ("alphanumeric", "Alphanumeric"),
+];
+
+fn phi(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("phi"))
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, meta: &ParseNestedMeta<'_>) -> Result<()> {
+    if slot.replace(value).is_some() {
+        return Err(meta.error("said twice"));
+    }
+    Ok(())
+}
+
+impl RecordAttributes {
+    pub(crate) fn read(attributes: &[Attribute], record: Span) -> Result<Self> {
+        let (mut table, mut krate) = (None, None);
+        for attribute in phi(attributes) {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("table") {
+                    let name: LitStr = meta.value()?.parse()?;
+                    check_name(&name, "a table")?;
+                    once(&mut table, name, &meta)
+                } else if meta.path.is_ident("crate") {
+                    let path: LitStr = meta.value()?.parse()?;
+                    once(&mut krate, path.parse()?, &meta)
+                } else {
+                    Err(meta.error("a record knows `table = \"...\"` and `crate = \"...\"`"))
+                }
+            })?;
+        }
+        let table = table.ok_or_else(|| {
+            Error::new(
+                record,
+                "a PHI record needs its table: add `#[phi(table = \"...\")]`; the table is part of \
+                 what each field is sealed for",
+            )
+        })?;
+        Ok(Self {
+            table,
+            krate: krate.unwrap_or_else(|| syn::parse_quote!(::eonpro_core)),
+        })
+    }
+}
+
+impl FieldAttributes {
+    pub(crate) fn read(attributes: &[Attribute]) -> Result<Self> {
+        let mut own = Self::default();
+        for attribute in phi(attributes) {
+            attribute.parse_nested_meta(|meta| own.take(&meta))?;
+        }
+        Ok(own)
+    }
+
+    fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let span = meta.path.span();
+        if meta.path.is_ident("row") {
+            once(&mut self.row, span, meta)
+        } else if meta.path.is_ident("seal") {
+            once(&mut self.seal, span, meta)
+        } else if meta.path.is_ident("column") {
+            let name: LitStr = meta.value()?.parse()?;
+            check_name(&name, "a column")?;
+            once(&mut self.column, name, meta)
+        } else if meta.path.is_ident("index") {
+            self.indexes.push(IndexAttributes::read(meta)?);
+            Ok(())
+        } else {
+            Err(meta.error("a field knows `row`, `seal`, `column = \"...\"` and `index(...)`"))
+        }
+    }
+}
+
+impl IndexAttributes {
+    fn read(meta: &ParseNestedMeta<'_>) -> Result<Self> {
+        let mut own = Self {
+            span: meta.path.span(),
+            name: None,
+            bits: 64,
+            normalizer: "Exact",
+            version: 1,
+        };
+        // `index` alone takes every default.
+        if meta.input.is_empty() || meta.input.peek(syn::Token![,]) {
+            return Ok(own);
+        }
+        meta.parse_nested_meta(|meta| {
+            if meta.path.is_ident("name") {
+                let name: LitStr = meta.value()?.parse()?;
+                check_identifier(&name)?;
+                once(&mut own.name, name, &meta)
+            } else if meta.path.is_ident("bits") {
+                own.bits = bits(&meta.value()?.parse()?)?;
+                Ok(())
+            } else if meta.path.is_ident("version") {
+                let version: LitInt = meta.value()?.parse()?;
+                own.version = version.base10_parse()?;
+                if own.version == 0 {
+                    return Err(Error::new(version.span(), "versions begin with 1"));
+                }
+                Ok(())
+            } else if meta.path.is_ident("normalizer") {
+                own.normalizer = normalizer(&meta.value()?.parse()?)?;
+                Ok(())
+            } else {
+                Err(meta.error("an index knows `name`, `bits`, `normalizer` and `version`"))
+            }
+        })?;
+        Ok(own)
+    }
+}
+
+fn bits(literal: &LitInt) -> Result<u16> {
+    let bits = literal.base10_parse()?;
+    if (8..=256).contains(&bits) && bits % 8 == 0 {
+        return Ok(bits);
+    }
+    Err(Error::new(
+        literal.span(),
+        "an index keeps 8 to 256 bits, a multiple of 8",
+    ))
+}
+
+fn normalizer(literal: &LitStr) -> Result<&'static str> {
+    let wanted = literal.value();
+    NORMALIZERS
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, variant)| *variant)
+        .ok_or_else(|| {
+            Error::new(
+                literal.span(),
+                "normalizers are `exact`, `folded`, `digits` and `alphanumeric`",
+            )
+        })
+}
+
+/// Tables and columns: 1 to 64 characters of `a-z 0-9 _ -`.
+pub(crate) fn check_name(name: &LitStr, what: &str) -> Result<()> {
+    if fits(&name.value()) {
+        return Ok(());
+    }
+    Err(Error::new(
+        name.span(),
+        format!("{what} is named by 1 to 64 characters of a-z, 0-9, _ and -"),
+    ))
+}
+
+pub(crate) fn fits(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+}
+
+/// Index names become parts of identifiers.
+fn check_identifier(name: &LitStr) -> Result<()> {
+    if fits(&name.value()) && !name.value().contains('-') {
+        return Ok(());
+    }
+    Err(Error::new(
+        name.span(),
+        "an index is named by 1 to 64 characters of a-z, 0-9 and _",
+    ))
+}

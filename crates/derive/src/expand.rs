@@ -1,0 +1,295 @@
+//! What the derive writes.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::ext::IdentExt as _;
+use syn::{Ident, Path};
+
+use crate::record::{Field, Index, Kind, Presence, Record, SealedField};
+
+pub(crate) fn expand(record: &Record) -> TokenStream {
+    let parts = [constants(record), twin(record), implementation(record)];
+    parts.into_iter().collect()
+}
+
+fn twin_name(record: &Record) -> Ident {
+    format_ident!("Sealed{}", record.name.unraw())
+}
+
+fn phi(record: &Record) -> TokenStream {
+    let krate = &record.krate;
+    quote!(#krate::phi)
+}
+
+fn sealed_fields(record: &Record) -> impl Iterator<Item = (&Field, &SealedField)> {
+    record.fields.iter().filter_map(|field| match &field.kind {
+        Kind::Sealed(sealed) => Some((field, sealed)),
+        Kind::Row | Kind::Plain => None,
+    })
+}
+
+/// The index definitions, as constants of the record.
+fn constants(record: &Record) -> TokenStream {
+    let (name, visibility, phi) = (&record.name, &record.visibility, phi(record));
+    let table = &record.table;
+    let constants = sealed_fields(record).flat_map(|(field, sealed)| {
+        let column = &field.column;
+        let phi = &phi;
+        sealed.indexes.iter().map(move |index| {
+            let Index {
+                name,
+                constant,
+                bits,
+                normalizer,
+                version,
+                ..
+            } = index;
+            let doc = format!("The blind index `{name}` over column `{column}`.");
+            quote! {
+                #[doc = #doc]
+                #visibility const #constant: #phi::IndexDef = #phi::IndexDef {
+                    table: #phi::Table::new(#table),
+                    column: #phi::Column::new(#column),
+                    name: #name,
+                    bits: #bits,
+                    normalizer: #phi::Normalizer::#normalizer,
+                    version: #version,
+                };
+            }
+        })
+    });
+    quote! {
+        #[automatically_derived]
+        #[allow(dead_code, reason = "a record need not be queried by each of its indexes")]
+        impl #name { #(#constants)* }
+    }
+}
+
+/// The sealed twin.
+fn twin(record: &Record) -> TokenStream {
+    let (visibility, twin, phi) = (&record.visibility, twin_name(record), phi(record));
+    let fields = record.fields.iter().map(|field| {
+        let (name, ty) = (&field.name, &field.ty);
+        let doc = match &field.kind {
+            Kind::Row => "The row.".to_owned(),
+            Kind::Plain => format!("`{}`, as it is.", name.unraw()),
+            Kind::Sealed(_) => format!("`{}`, sealed.", name.unraw()),
+        };
+        match &field.kind {
+            Kind::Row | Kind::Plain => quote!(#[doc = #doc] #visibility #name: #ty,),
+            Kind::Sealed(sealed) => {
+                let value = &sealed.value;
+                let ty = present(sealed.presence, quote!(#phi::Sealed<#value>));
+                let token = present(sealed.presence, quote!(#phi::IndexToken));
+                let tokens = sealed.indexes.iter().map(|index| {
+                    let (field, of) = (&index.field, name.unraw());
+                    let doc = format!("The token of index `{}` over `{of}`.", index.name);
+                    quote!(#[doc = #doc] #visibility #field: #token,)
+                });
+                quote!(#[doc = #doc] #visibility #name: #ty, #(#tokens)*)
+            }
+        }
+    });
+    let doc = format!(
+        "The sealed twin of [`{}`]: what may be stored.",
+        record.name.unraw()
+    );
+    quote! {
+        #[doc = #doc]
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(dead_code, reason = "a twin need not be taken apart by hand")]
+        #visibility struct #twin { #(#fields)* }
+    }
+}
+
+fn present(presence: Presence, ty: TokenStream) -> TokenStream {
+    match presence {
+        Presence::Always => ty,
+        Presence::Optional => quote!(::core::option::Option<#ty>),
+    }
+}
+
+fn implementation(record: &Record) -> TokenStream {
+    let (name, twin, krate, phi) = (&record.name, twin_name(record), &record.krate, phi(record));
+    let (schema, row) = (schema(record), row(record));
+    let (seal, open) = (seal(record), open(record));
+    quote! {
+        #[automatically_derived]
+        impl #phi::PhiRecord for #name {
+            type Sealed = #twin;
+
+            const SCHEMA: &'static #phi::PhiSchema = &#schema;
+
+            fn row(&self) -> #krate::id::RowId {
+                self.#row
+            }
+
+            fn seal_fields(
+                self,
+                __sealer: &mut dyn #phi::FieldSealer,
+            ) -> ::core::result::Result<#twin, #krate::port::SealError> {
+                #seal
+            }
+
+            fn open_fields(
+                __sealed: #twin,
+                __opener: &mut dyn #phi::FieldOpener,
+            ) -> ::core::result::Result<Self, #krate::port::SealError> {
+                #open
+            }
+        }
+    }
+}
+
+fn row(record: &Record) -> &Ident {
+    let row = record
+        .fields
+        .iter()
+        .find(|field| matches!(field.kind, Kind::Row));
+    // Reading the record refused one without a row.
+    row.map_or(&record.name, |field| &field.name)
+}
+
+fn schema(record: &Record) -> TokenStream {
+    let phi = phi(record);
+    let (own, table) = (record.name.unraw().to_string(), &record.table);
+    let fields = record.fields.iter().map(|field| {
+        let (name, column) = (field.name.unraw().to_string(), &field.column);
+        let (sealed, indexes): (bool, &[Index]) = match &field.kind {
+            Kind::Sealed(sealed) => (true, &sealed.indexes),
+            Kind::Row | Kind::Plain => (false, &[]),
+        };
+        let constants = indexes.iter().map(|index| &index.constant);
+        quote! {
+            #phi::PhiField {
+                name: #name,
+                column: #phi::Column::new(#column),
+                sealed: #sealed,
+                indexes: &[#(Self::#constants),*],
+            }
+        }
+    });
+    quote! {
+        #phi::PhiSchema {
+            name: #own,
+            table: #phi::Table::new(#table),
+            fields: &[#(#fields),*],
+        }
+    }
+}
+
+fn cell(phi: &TokenStream, record: &Record, field: &Field, row: &TokenStream) -> TokenStream {
+    let (table, column) = (&record.table, &field.column);
+    quote! {
+        #phi::Cell::new(
+            const { #phi::Table::new(#table) },
+            const { #phi::Column::new(#column) },
+            #phi::Row::id(#row),
+        )
+    }
+}
+
+fn seal(record: &Record) -> TokenStream {
+    let (twin, phi, row) = (twin_name(record), phi(record), row(record));
+    let steps = sealed_fields(record).map(|(field, sealed)| {
+        let name = &field.name;
+        let cell = cell(&phi, record, field, &quote!(#row));
+        let body = seal_one(&phi, &record.krate, sealed, &cell);
+        let names = std::iter::once(name).chain(sealed.indexes.iter().map(|index| &index.field));
+        let names: Vec<&Ident> = names.collect();
+        match sealed.presence {
+            Presence::Always => quote! {
+                let (#(#names,)*) = { let __value = #name; #body };
+            },
+            Presence::Optional => {
+                let nones = names.iter().map(|_| quote!(::core::option::Option::None));
+                quote! {
+                    let (#(#names,)*) = match #name {
+                        ::core::option::Option::None => (#(#nones,)*),
+                        ::core::option::Option::Some(__value) => {
+                            let (#(#names,)*) = { #body };
+                            (#(::core::option::Option::Some(#names),)*)
+                        }
+                    };
+                }
+            }
+        }
+    });
+    let taken = record.fields.iter().map(|field| &field.name);
+    let given = twin_fields(record);
+    quote! {
+        let Self { #(#taken),* } = self;
+        #(#steps)*
+        ::core::result::Result::Ok(#twin { #(#given),* })
+    }
+}
+
+/// The tuple of `value`'s ciphertext and tokens.
+fn seal_one(
+    phi: &TokenStream,
+    krate: &Path,
+    sealed: &SealedField,
+    cell: &TokenStream,
+) -> TokenStream {
+    let ty = &sealed.value;
+    let tokens = sealed.indexes.iter().map(|index| {
+        let constant = &index.constant;
+        quote! {
+            match <#ty as #phi::PhiValue>::search_text(__value.expose()) {
+                ::core::option::Option::Some(__text) => {
+                    #phi::FieldSealer::index(&mut *__sealer, &Self::#constant, __text)?
+                }
+                ::core::option::Option::None => {
+                    return ::core::result::Result::Err(#krate::port::SealError::Unsupported);
+                }
+            }
+        }
+    });
+    quote! {
+        let __value: #phi::Phi<#ty> = __value;
+        let mut __plain = ::core::default::Default::default();
+        <#ty as #phi::PhiValue>::write(__value.expose(), &mut __plain);
+        let __bytes = #phi::FieldSealer::seal(&mut *__sealer, &#cell, &__plain)?;
+        (#phi::Sealed::<#ty>::from_bytes(__bytes), #(#tokens,)*)
+    }
+}
+
+fn open(record: &Record) -> TokenStream {
+    let (twin, phi, row) = (twin_name(record), phi(record), row(record));
+    let steps = sealed_fields(record).map(|(field, sealed)| {
+        let (name, ty) = (&field.name, &sealed.value);
+        let cell = cell(&phi, record, field, &quote!(#row));
+        let body = quote! {
+            let __plain = #phi::FieldOpener::open(&mut *__opener, &#cell, __bytes.as_bytes())?;
+            #phi::Phi::new(<#ty as #phi::PhiValue>::read(&__plain)?)
+        };
+        match sealed.presence {
+            Presence::Always => quote!(let #name = { let __bytes = #name; #body };),
+            Presence::Optional => quote! {
+                let #name = match #name {
+                    ::core::option::Option::None => ::core::option::Option::None,
+                    ::core::option::Option::Some(__bytes) => {
+                        ::core::option::Option::Some({ #body })
+                    }
+                };
+            },
+        }
+    });
+    let taken = record.fields.iter().map(|field| &field.name);
+    let given = record.fields.iter().map(|field| &field.name);
+    quote! {
+        let #twin { #(#taken,)* .. } = __sealed;
+        #(#steps)*
+        ::core::result::Result::Ok(Self { #(#given),* })
+    }
+}
+
+fn twin_fields(record: &Record) -> impl Iterator<Item = &Ident> {
+    record.fields.iter().flat_map(|field| {
+        let indexes: &[Index] = match &field.kind {
+            Kind::Sealed(sealed) => &sealed.indexes,
+            Kind::Row | Kind::Plain => &[],
+        };
+        std::iter::once(&field.name).chain(indexes.iter().map(|index| &index.field))
+    })
+}

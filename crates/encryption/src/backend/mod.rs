@@ -1,0 +1,11 @@
+//! Root keys that need no server.
+
+mod ephemeral;
+mod file;
+mod key_file;
+mod keyring;
+mod local;
+
+pub use ephemeral::EphemeralRoot;
+pub use key_file::KeyFile;
+pub use keyring::Keyring;

@@ -1,0 +1,120 @@
+//! Why encryption failed. No variant tells plaintext, key bytes, cells, file names or passphrases.
+
+use std::time::Duration;
+
+use eonpro_core::error::Source;
+use eonpro_core::event::EmitError;
+use eonpro_core::port::{KvError, SealError};
+use eonpro_core::task::TaskLost;
+use eonpro_core::{Classify, ErrorKind, Status};
+
+/// The errors of this crate.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum CryptoError {
+    /// Sealing or opening failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Other writers kept changing the keys; nothing was written.
+    #[error("keys were changed by other writers")]
+    Conflict,
+    /// The audit log did not take the entry that must come first; nothing was changed.
+    #[error("change of keys could not be recorded and did not happen")]
+    Unrecorded(#[source] EmitError),
+    /// The change stands, but its audit entry is missing or in doubt.
+    #[error("change of keys stands but is not recorded")]
+    Unaudited(#[source] EmitError),
+    /// The store of the keys failed.
+    #[error("key store failed")]
+    Store(#[source] KvError),
+    /// The root key's backend failed.
+    #[error("root key failed")]
+    Root(#[source] Source),
+    /// The root key does not open what it should have wrapped: it is another root key, or the
+    /// wrapped key was changed.
+    #[error("root key does not open the wrapped key")]
+    RootMismatch,
+    /// A wrapped key did not come back as it went in; nothing was committed.
+    #[error("rewrapped keys differ from the originals")]
+    Unverified,
+    /// A stored key record is not one, or contradicts itself.
+    #[error("key record is malformed: {0}")]
+    Record(&'static str),
+    /// A stored key record was written by a newer release.
+    #[error("key record has unknown version {0}")]
+    Version(u32),
+    /// The passphrase is wrong, or the keyring was changed. One error on purpose.
+    #[error("keyring does not open with this passphrase")]
+    Passphrase,
+    /// The keyring or key file cannot be used; the text says why.
+    #[error("root key file is unusable: {0}")]
+    File(&'static str),
+    /// Reading or writing the keyring or key file failed.
+    #[error("root key file failed")]
+    Io(#[source] std::io::Error),
+    /// The configuration is wrong; the text names the setting.
+    #[error("configuration is wrong: {0}")]
+    Config(&'static str),
+    /// The operating system gave no randomness.
+    #[error("no randomness")]
+    Randomness,
+    /// The vault was closed.
+    #[error("vault is closed")]
+    Closed,
+    /// A background task ended without a result.
+    #[error("task ended early")]
+    Lost(#[from] TaskLost),
+}
+
+impl From<KvError> for CryptoError {
+    fn from(error: KvError) -> Self {
+        match error {
+            KvError::Conflict => Self::Conflict,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<CryptoError> for SealError {
+    fn from(error: CryptoError) -> Self {
+        match error {
+            CryptoError::Seal(error) => error,
+            other => Self::Backend(Box::new(other)),
+        }
+    }
+}
+
+impl Classify for CryptoError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Seal(error) => error.kind(),
+            Self::Conflict => ErrorKind::Conflict,
+            Self::Unrecorded(error) | Self::Unaudited(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Root(_) | Self::Io(_) | Self::Randomness | Self::Closed => ErrorKind::Unavailable,
+            Self::RootMismatch | Self::Unverified | Self::Record(_) => ErrorKind::Integrity,
+            Self::Version(_) => ErrorKind::Unsupported,
+            Self::Passphrase => ErrorKind::PermissionDenied,
+            Self::File(_) | Self::Config(_) => ErrorKind::Config,
+            Self::Lost(_) => ErrorKind::Internal,
+        }
+    }
+
+    fn status(&self) -> Status {
+        match self {
+            Self::Seal(error) => error.status(),
+            Self::Store(error) => error.status(),
+            Self::Conflict | Self::Root(_) | Self::Io(_) | Self::Randomness => Status::Temporary,
+            Self::Unrecorded(error) => error.status(),
+            // The change stands: repeating it would change the keys once more.
+            _ => Status::Permanent,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Seal(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}

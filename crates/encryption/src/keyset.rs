@@ -1,0 +1,328 @@
+//! The keys of one scope: one key-encryption key in use, and data keys in epochs by purpose.
+//!
+//! A keyset is one value and changes as a whole, by compare-and-swap. So at every commit there is
+//! exactly one primary key of each role, and all data keys are wrapped under the same
+//! key-encryption key.
+
+use std::fmt;
+
+use eonpro_core::port::KeyPurpose;
+use eonpro_core::time::Timestamp;
+
+use crate::error::CryptoError;
+
+/// The most keys of one scope, destroyed ones included.
+pub const MAX_KEYS: usize = 1024;
+
+/// The purposes whose keys every scope has from the start.
+pub(crate) const STANDARD: [&str; 8] = [
+    KeyPurpose::RECORDS.as_str(),
+    KeyPurpose::SEARCH.as_str(),
+    KeyPurpose::FILES.as_str(),
+    KeyPurpose::QUARANTINE.as_str(),
+    KeyPurpose::CACHE.as_str(),
+    KeyPurpose::AUDIT.as_str(),
+    KeyPurpose::STATE.as_str(),
+    MAC,
+];
+
+/// The purpose of the key behind `mac_key`.
+pub(crate) const MAC: &str = "mac";
+
+/// Names one key within its scope: random, never zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u32);
+
+impl KeyId {
+    /// Stands in parts for the data key that the caller unwrapped; no stored key has it.
+    pub(crate) const AT_HAND: Self = Self(0);
+
+    /// From its four bytes, big endian.
+    #[must_use]
+    pub const fn from_be_bytes(bytes: [u8; 4]) -> Self {
+        Self(u32::from_be_bytes(bytes))
+    }
+
+    /// Its four bytes, big endian.
+    #[must_use]
+    pub const fn to_be_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let plain = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = plain.then(|| u32::from_str_radix(text, 16).ok())??;
+        (id != 0).then_some(Self(id))
+    }
+}
+
+/// Eight lowercase hexadecimal digits.
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a key does.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeyRole {
+    /// Wraps the scope's data keys.
+    Wrapping,
+    /// Seals for the named purpose.
+    Data(Box<str>),
+}
+
+impl KeyRole {
+    pub(crate) fn data(purpose: &str) -> Self {
+        Self::Data(purpose.into())
+    }
+
+    /// `kek`, or the purpose.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Wrapping => "kek",
+            Self::Data(purpose) => purpose,
+        }
+    }
+}
+
+/// What a key may still do.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyState {
+    /// Seals and opens.
+    Primary,
+    /// Opens only.
+    DecryptOnly,
+    /// Is gone; only its record remains.
+    Destroyed,
+}
+
+/// One key, wrapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) id: KeyId,
+    pub(crate) role: KeyRole,
+    pub(crate) epoch: u64,
+    pub(crate) state: KeyState,
+    pub(crate) created: Timestamp,
+    /// Empty once destroyed.
+    pub(crate) wrapped: Vec<u8>,
+    /// Whether its creation is in the audit log.
+    pub(crate) announced: bool,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keyset {
+    /// The root key that wrapped the key-encryption key in use.
+    pub(crate) root: Box<str>,
+    pub(crate) keys: Vec<StoredKey>,
+}
+
+/// What remains of a destroyed scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    pub(crate) at: Timestamp,
+    pub(crate) keys: u64,
+}
+
+/// A scope's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ScopeRecord {
+    Live(Keyset),
+    Shredded(Tombstone),
+}
+
+impl Keyset {
+    pub(crate) fn primary(&self, role: &KeyRole) -> Option<&StoredKey> {
+        self.keys
+            .iter()
+            .find(|key| key.state == KeyState::Primary && key.role == *role)
+    }
+
+    pub(crate) fn wrapping(&self) -> Result<&StoredKey, CryptoError> {
+        self.primary(&KeyRole::Wrapping)
+            .ok_or(CryptoError::Record("no key-encryption key"))
+    }
+
+    /// The data keys that can still open.
+    pub(crate) fn data_keys(&self) -> impl Iterator<Item = &StoredKey> {
+        self.keys
+            .iter()
+            .filter(|key| key.state != KeyState::Destroyed && matches!(key.role, KeyRole::Data(_)))
+    }
+
+    pub(crate) fn data_keys_mut(&mut self) -> impl Iterator<Item = &mut StoredKey> {
+        self.keys
+            .iter_mut()
+            .filter(|key| key.state != KeyState::Destroyed && matches!(key.role, KeyRole::Data(_)))
+    }
+
+    pub(crate) fn lacks(&self, purpose: &str) -> bool {
+        self.primary(&KeyRole::data(purpose)).is_none()
+    }
+
+    pub(crate) fn has(&self, id: KeyId) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
+    /// How many keys a shred destroys.
+    pub(crate) fn live_count(&self) -> u64 {
+        let live = self
+            .keys
+            .iter()
+            .filter(|key| key.state != KeyState::Destroyed);
+        live.count() as u64
+    }
+
+    /// The epoch that follows the newest of that role.
+    pub(crate) fn next_epoch(&self, role: &KeyRole) -> u64 {
+        let newest = self
+            .keys
+            .iter()
+            .filter(|key| key.role == *role)
+            .map(|key| key.epoch)
+            .max();
+        newest.unwrap_or(0).saturating_add(1)
+    }
+
+    /// Adds `key` as the primary of its role; the primary before gets `retired`.
+    pub(crate) fn install(
+        &mut self,
+        key: StoredKey,
+        retired: KeyState,
+    ) -> Result<Option<KeyId>, CryptoError> {
+        let mut old = None;
+        for before in &mut self.keys {
+            if before.role == key.role && before.state == KeyState::Primary {
+                before.state = retired;
+                if retired == KeyState::Destroyed {
+                    before.wrapped.clear();
+                }
+                old = Some(before.id);
+            }
+        }
+        self.keys.push(key);
+        self.check()?;
+        Ok(old)
+    }
+
+    /// Checks the invariants, before every commit and after every read.
+    pub(crate) fn check(&self) -> Result<(), CryptoError> {
+        if self.keys.len() > MAX_KEYS {
+            return Err(CryptoError::Record("more than 1024 keys"));
+        }
+        self.wrapping()?;
+        let mut ids: Vec<KeyId> = self.keys.iter().map(|key| key.id).collect();
+        ids.sort_unstable();
+        let twice = ids
+            .windows(2)
+            .any(|pair| matches!(pair, [one, next] if one == next));
+        if twice || ids.contains(&KeyId::AT_HAND) {
+            return Err(CryptoError::Record("key ids are not unique"));
+        }
+        for key in &self.keys {
+            let primaries = self
+                .keys
+                .iter()
+                .filter(|other| other.state == KeyState::Primary && other.role == key.role);
+            let may_lack = key.state == KeyState::Destroyed;
+            if !matches!((primaries.count(), may_lack), (1, _) | (0, true)) {
+                return Err(CryptoError::Record("not exactly one primary key"));
+            }
+            if key.wrapped.is_empty() != (key.state == KeyState::Destroyed) {
+                return Err(CryptoError::Record("key and state disagree"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: u32, role: KeyRole, epoch: u64) -> StoredKey {
+        StoredKey {
+            id: KeyId(id),
+            role,
+            epoch,
+            state: KeyState::Primary,
+            created: Timestamp::EPOCH,
+            wrapped: vec![1],
+            announced: false,
+        }
+    }
+
+    fn keyset() -> Keyset {
+        Keyset {
+            root: "root".into(),
+            keys: vec![
+                key(1, KeyRole::Wrapping, 1),
+                key(2, KeyRole::data("records"), 1),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_new_primary_retires_the_one_before() {
+        let mut keys = keyset();
+        let records = KeyRole::data("records");
+        assert_eq!(keys.next_epoch(&records), 2);
+        let old = keys.install(key(3, records.clone(), 2), KeyState::DecryptOnly);
+        assert_eq!(old.unwrap(), Some(KeyId(2)));
+        assert_eq!(keys.primary(&records).map(|key| key.id), Some(KeyId(3)));
+        assert_eq!(keys.data_keys().count(), 2);
+        assert_eq!(keys.live_count(), 3);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        type Change = fn(&mut Keyset);
+        let changes: [(&str, Change); 6] = [
+            ("two primaries", |keys| {
+                keys.keys.push(key(9, KeyRole::data("records"), 2));
+            }),
+            ("one id twice", |keys| {
+                keys.keys.push(key(2, KeyRole::data("search"), 1));
+            }),
+            ("the reserved id", |keys| {
+                keys.keys.push(key(0, KeyRole::data("search"), 1));
+            }),
+            ("no key-encryption key", |keys| {
+                keys.keys.remove(0);
+            }),
+            ("a purpose without a primary", |keys| {
+                keys.keys[1].state = KeyState::DecryptOnly;
+            }),
+            ("a live key without its bytes", |keys| {
+                keys.keys[1].wrapped.clear();
+            }),
+        ];
+        assert!(keyset().check().is_ok());
+        for (what, change) in changes {
+            let mut keys = keyset();
+            change(&mut keys);
+            assert!(keys.check().is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_is_eight_hex_digits() {
+        let id = KeyId::from_be_bytes([0, 0, 0x0a, 0xbc]);
+        assert_eq!(id.to_string(), "00000abc");
+        assert_eq!(KeyId::parse("00000abc"), Some(id));
+        for bad in ["", "abc", "00000000", "+0000abc", "00000abg", "000000abc"] {
+            assert_eq!(KeyId::parse(bad), None, "{bad}");
+        }
+    }
+}

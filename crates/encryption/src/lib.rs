@@ -1,0 +1,109 @@
+//! Sealing of PHI: committing envelopes, tenant keys, blind indexes, rotation, shredding.
+//!
+//! A value is sealed for its [`Cell`]: tenant, table, column and row. Moved elsewhere, it does not
+//! open. Keys come in three levels: a root key (a [`Keyring`](backend::Keyring) sealed by a
+//! passphrase, or a KMS or HSM behind [`RootKey`]) wraps one key-encryption key per tenant, which
+//! wraps data keys in epochs by purpose. Keys turn, are rewrapped and are shredded without touching
+//! sealed data. `docs/formats/encryption.md` tells a stranger how to open a field.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use eonpro_encryption::backend::EphemeralRoot;
+//! use eonpro_encryption::{EncryptionExt, Phi, PhiRecord, Sealer, Vault, VaultParts};
+//! use eonpro_core::id::RowId;
+//! # use eonpro_core::{entropy::SeededEntropy, port::{NoObserver, kv::MemoryKeyValue}, time::SystemClock};
+//!
+//! #[derive(PhiRecord)]
+//! #[phi(table = "patients")]
+//! struct Patient {
+//!     #[phi(row)]
+//!     id: RowId,
+//!     #[phi(seal)]
+//!     name: Phi<String>,
+//!     #[phi(seal, index(bits = 64, normalizer = "digits"))]
+//!     ssn: Phi<String>,
+//!     ward: u32,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let clock = Arc::new(SystemClock::new());
+//! # let emitter = eonpro_testkit::RecordingSink::new().emitter(clock.clone());
+//! # let scope = eonpro_testkit::scope(1);
+//! let vault = Vault::open(VaultParts {
+//!     root: Arc::new(EphemeralRoot::generate()?),
+//!     state: Arc::new(MemoryKeyValue::new(clock)),
+//!     emitter,
+//!     observer: Arc::new(NoObserver),
+//!     config: Default::default(),
+//! })
+//! .await?;
+//! vault.provision((&scope).into()).await?;
+//!
+//! let ada = Patient {
+//!     id: RowId::random(&SeededEntropy::new(1)),
+//!     name: "Ada Lovelace".into(),
+//!     ssn: "999-12-3456".into(),
+//!     ward: 7,
+//! };
+//! let sealed = vault.seal_record(&scope, ada).await?;
+//! let query = vault.query_token(&scope, &Patient::SSN_INDEX, &"999 12 3456".into()).await?;
+//! assert_eq!(sealed.ssn_index, query);
+//!
+//! let ada: Patient = vault.open_record(&scope, sealed).await?;
+//! assert_eq!(ada.name.expose(), "Ada Lovelace");
+//! assert_eq!(format!("{:?}", ada.ssn), "[PHI]");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a shred promises
+//! [`Encryption::shred`] replaces the scope's wrapped keys by a tombstone. In this process nothing
+//! of the scope opens from then on. Another process may go on with keys that it has unwrapped for at
+//! most [`EncryptionConfig::cache_ttl`] (default 5 minutes, reported in
+//! [`DestroyedScope::exposure`](eonpro_core::port::DestroyedScope::exposure)); so may, if its scope
+//! was evicted from a full cache before, a [`TenantCipher`] of this process. A restored backup of
+//! the key store still holds the wrapped keys, and so may free pages of its files, until they are
+//! overwritten: whoever has such a copy *and* the root key can open the scope. Rotate backups
+//! accordingly.
+//!
+//! # What stays in memory
+//! Keys and plaintext buffers are wiped when they are dropped. Copies on the stack while a key is
+//! expanded, and what the allocator kept of the caller's own strings, are not.
+
+mod alarm;
+pub mod backend;
+mod cache;
+mod cipher;
+pub mod cobblestone;
+mod config;
+mod envelope;
+mod error;
+mod events;
+mod keyset;
+mod live;
+mod normalize;
+mod record;
+mod repository;
+mod root;
+mod schedule;
+mod search;
+mod service;
+mod vault;
+
+pub use cipher::TenantCipher;
+pub use config::{EncryptionConfig, KdfCost};
+pub use envelope::{HEAD_LEN, PREFIX_LEN};
+pub use error::CryptoError;
+pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
+pub use normalize::MAX_INDEX_TEXT;
+pub use root::{RootKey, RootKeyId, WrapContext};
+pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
+pub use vault::{Vault, VaultParts};
+
+pub use eonpro_core::phi::{
+    Cell, Column, IndexDef, IndexToken, Normalizer, Phi, PhiRecord, PhiRecords, PhiSchema,
+    PhiValue, Row, Sealed, Table,
+};
+pub use eonpro_core::port::{KeyPurpose, SealError, SealScope, Sealer};
+pub use eonpro_derive::PhiRecord;

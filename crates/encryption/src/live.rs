@@ -1,0 +1,291 @@
+//! A scope's keys, unwrapped: what sealing and opening run on while a lease lasts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use eonpro_core::id::TenantId;
+use eonpro_core::pae;
+use eonpro_core::phi::{Cell, IndexDef, IndexToken};
+use eonpro_core::port::kv::Version;
+use eonpro_core::port::{KeyPurpose, SealError, SealScope};
+use eonpro_core::secret::KeyBytes;
+use eonpro_core::time::Monotonic;
+use zeroize::Zeroizing;
+
+use crate::cobblestone::{Cause, InputKey};
+use crate::envelope::{self, Content, Place, scope_bytes};
+use crate::error::CryptoError;
+use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, STANDARD, StoredKey};
+use crate::schedule::MacSchedule;
+use crate::search;
+
+/// The most index keys that one scope keeps at hand; further ones are derived each time.
+const MAX_INDEX_KEYS: usize = 256;
+
+const USABLE: u8 = 0;
+const SHREDDED: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// One unwrapped data key.
+#[derive(Debug)]
+pub(crate) struct LiveKey {
+    pub(crate) id: KeyId,
+    pub(crate) purpose: Box<str>,
+    pub(crate) epoch: u64,
+    pub(crate) key: InputKey,
+    primary: bool,
+    announced: AtomicBool,
+}
+
+impl LiveKey {
+    /// Whether its creation is in the audit log.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.load(Ordering::Acquire)
+    }
+}
+
+/// See the [module](self).
+pub(crate) struct LiveKeys {
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) version: Version,
+    pub(crate) expires: Monotonic,
+    state: AtomicU8,
+    keys: HashMap<KeyId, LiveKey>,
+    primaries: HashMap<Box<str>, KeyId>,
+    index_keys: RwLock<HashMap<IndexDef, Arc<MacSchedule>>>,
+}
+
+impl LiveKeys {
+    /// Unwraps the data keys of `keyset` with its key-encryption key.
+    pub(crate) fn unlock(
+        scope: SealScope,
+        keyset: &Keyset,
+        kek: &KeyBytes<32>,
+        version: Version,
+        expires: Monotonic,
+    ) -> Result<Self, CryptoError> {
+        let tenant = scope.tenant();
+        let wrapping = Wrapping::new(tenant, keyset.wrapping()?.id, kek);
+        let mut keys = HashMap::new();
+        let mut primaries = HashMap::new();
+        for stored in keyset.data_keys() {
+            let KeyRole::Data(purpose) = &stored.role else {
+                continue;
+            };
+            let primary = stored.state == KeyState::Primary;
+            if primary {
+                primaries.insert(purpose.clone(), stored.id);
+            }
+            let live = LiveKey {
+                id: stored.id,
+                purpose: purpose.clone(),
+                epoch: stored.epoch,
+                key: InputKey::new(&wrapping.unwrap(stored)?),
+                primary,
+                announced: AtomicBool::new(stored.announced),
+            };
+            keys.insert(stored.id, live);
+        }
+        Ok(Self {
+            tenant,
+            version,
+            expires,
+            state: AtomicU8::new(USABLE),
+            keys,
+            primaries,
+            index_keys: RwLock::default(),
+        })
+    }
+
+    /// Whether the lease lasts and nobody destroyed the scope.
+    ///
+    /// # Errors
+    /// [`SealError::Shredded`]; [`SealError::Disabled`] when the lease is over.
+    pub(crate) fn usable(&self, now: Monotonic) -> Result<(), SealError> {
+        match self.state.load(Ordering::Acquire) {
+            USABLE if now < self.expires => Ok(()),
+            SHREDDED => Err(SealError::Shredded),
+            _ => Err(SealError::Disabled),
+        }
+    }
+
+    pub(crate) fn mark_shredded(&self) {
+        self.state.store(SHREDDED, Ordering::Release);
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        let _kept_if_shredded =
+            self.state
+                .compare_exchange(USABLE, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    pub(crate) fn mark_announced(&self) {
+        for key in self.keys.values() {
+            key.announced.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether all standard keys exist and are announced.
+    pub(crate) fn is_complete(&self) -> bool {
+        STANDARD
+            .iter()
+            .all(|name| self.primaries.contains_key(*name))
+            && self.keys.values().all(LiveKey::is_announced)
+    }
+
+    pub(crate) fn key(&self, id: KeyId) -> Option<&LiveKey> {
+        self.keys.get(&id)
+    }
+
+    pub(crate) fn primary(&self, purpose: &str) -> Option<&LiveKey> {
+        let key = self.keys.get(self.primaries.get(purpose)?)?;
+        key.primary.then_some(key)
+    }
+
+    pub(crate) fn place<'a>(
+        &'a self,
+        content: Content,
+        purpose: KeyPurpose,
+        cell: &'a Cell<'a>,
+    ) -> Place<'a> {
+        Place {
+            content,
+            tenant: &self.tenant,
+            purpose: purpose.as_str(),
+            cell,
+        }
+    }
+
+    pub(crate) fn seal(
+        &self,
+        content: Content,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let key = self
+            .primary(purpose.as_str())
+            .ok_or(SealError::UnknownKey)?;
+        self.place(content, purpose, cell)
+            .seal(key.id, &key.key, plaintext)
+    }
+
+    pub(crate) fn open(
+        &self,
+        content: Content,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let (id, message) = envelope::split(sealed).ok_or(Cause::Tag)?;
+        let key = self.opening(id, purpose)?;
+        self.place(content, purpose, cell)
+            .open(id, &key.key, message)
+    }
+
+    pub(crate) fn opening(&self, id: KeyId, purpose: KeyPurpose) -> Result<&LiveKey, Cause> {
+        self.key(id)
+            .filter(|key| *key.purpose == *purpose.as_str())
+            .ok_or(Cause::Key)
+    }
+
+    /// The blind index token of `text`.
+    pub(crate) fn index(&self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
+        search::token(&*self.index_key(index)?, index, text)
+    }
+
+    fn index_key(&self, index: &IndexDef) -> Result<Arc<MacSchedule>, SealError> {
+        let known = self
+            .index_keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = known.get(index) {
+            return Ok(Arc::clone(key));
+        }
+        drop(known);
+        let search = self
+            .primary(KeyPurpose::SEARCH.as_str())
+            .ok_or(SealError::UnknownKey)?;
+        let key = Arc::new(search::index_key(&search.key, &self.tenant, index)?);
+        let mut known = self
+            .index_keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MAX_INDEX_KEYS {
+            known.insert(*index, Arc::clone(&key));
+        }
+        Ok(key)
+    }
+
+    /// The key for `label`: HKDF-Expand-SHA-512 of the scope's MAC key over
+    /// `PAE("eonpro/mac/v1", scope, label)`.
+    pub(crate) fn mac_key(&self, label: &str) -> Result<KeyBytes<32>, SealError> {
+        let mac = self.primary(MAC).ok_or(SealError::UnknownKey)?;
+        let info = pae::encode(&[
+            b"eonpro/mac/v1",
+            scope_bytes(&self.tenant),
+            label.as_bytes(),
+        ]);
+        mac.key.derive(&[&info])
+    }
+}
+
+impl fmt::Debug for LiveKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LiveKeys({} keys)", self.keys.len())
+    }
+}
+
+/// A key-encryption key at work.
+pub(crate) struct Wrapping {
+    tenant: Option<TenantId>,
+    id: KeyId,
+    key: InputKey,
+}
+
+impl Wrapping {
+    pub(crate) fn new(tenant: Option<TenantId>, id: KeyId, kek: &KeyBytes<32>) -> Self {
+        Self {
+            tenant,
+            id,
+            key: InputKey::new(kek),
+        }
+    }
+
+    /// Wraps a data key: a Cobblestone-256 message without prefix.
+    pub(crate) fn wrap(
+        &self,
+        role: &KeyRole,
+        epoch: u64,
+        id: KeyId,
+        key: &KeyBytes<32>,
+    ) -> Result<Vec<u8>, SealError> {
+        let context = self.context(role, epoch, id);
+        self.key.seal(&[&context], key.expose())
+    }
+
+    /// Unwraps one.
+    pub(crate) fn unwrap(&self, stored: &StoredKey) -> Result<KeyBytes<32>, CryptoError> {
+        let context = self.context(&stored.role, stored.epoch, stored.id);
+        let bytes = self
+            .key
+            .open(&[&context], &stored.wrapped)
+            .map_err(|_| CryptoError::Record("data key does not unwrap"))?;
+        KeyBytes::copy_from(&bytes).ok_or(CryptoError::Record("data key of another length"))
+    }
+
+    /// `PAE("eonpro/dek/v1", scope, purpose, epoch, key id, key-encryption key id)`, numbers big
+    /// endian.
+    fn context(&self, role: &KeyRole, epoch: u64, id: KeyId) -> Vec<u8> {
+        pae::encode(&[
+            b"eonpro/dek/v1",
+            scope_bytes(&self.tenant),
+            role.name().as_bytes(),
+            &epoch.to_be_bytes(),
+            &id.to_be_bytes(),
+            &self.id.to_be_bytes(),
+        ])
+    }
+}

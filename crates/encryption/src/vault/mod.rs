@@ -1,0 +1,316 @@
+//! The vault: keys in a key store, wrapped under a root key, at hand while a lease lasts.
+
+mod encryption;
+mod onboarding;
+mod sealer;
+mod turning;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use eonpro_core::component::{Component, Fitness, Health, Posture, Validation};
+use eonpro_core::event::Emitter;
+use eonpro_core::phi::Cell;
+use eonpro_core::port::kv::{KeyValue, Version};
+use eonpro_core::port::{KeyPurpose, Observer, Operation, SealError, SealScope, Timer};
+use eonpro_core::secret::KeyBytes;
+use eonpro_core::time::Monotonic;
+use zeroize::Zeroizing;
+
+use crate::alarm::{Alarms, system_context};
+use crate::cache::{KeyCache, Slot};
+use crate::cobblestone::{Cause, sealed_len};
+use crate::config::EncryptionConfig;
+use crate::envelope::{self, Content, PREFIX_LEN};
+use crate::error::CryptoError;
+use crate::events::{self, Refusal};
+use crate::keyset::{KeyId, Keyset};
+use crate::live::LiveKeys;
+use crate::repository::Keysets;
+use crate::root::{RootKey, WrapContext};
+
+/// How often a change of keys is tried again when other writers win.
+const MAX_ATTEMPTS: usize = 8;
+
+/// What a [`Vault`] is made of.
+#[derive(Debug)]
+pub struct VaultParts {
+    /// Wraps each scope's key-encryption key.
+    pub root: Arc<dyn RootKey>,
+    /// Where the wrapped keys live.
+    pub state: Arc<dyn KeyValue>,
+    /// Announces what happens to keys; its clock times the cache.
+    pub emitter: Emitter,
+    /// Hears of each operation.
+    pub observer: Arc<dyn Observer>,
+    /// Settings.
+    pub config: EncryptionConfig,
+}
+
+/// The service: implements [`Encryption`](crate::Encryption) and the port
+/// [`Sealer`](eonpro_core::port::Sealer). Cheap to clone; clones are one vault.
+#[derive(Clone)]
+pub struct Vault {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    root: Arc<dyn RootKey>,
+    keysets: Keysets,
+    cache: KeyCache,
+    emitter: Emitter,
+    observer: Arc<dyn Observer>,
+    config: EncryptionConfig,
+    alarms: Alarms,
+    closed: AtomicBool,
+}
+
+impl Vault {
+    /// Opens the vault. Creates no key: [`Sealer::provision`] the system's scope next, and once more
+    /// when the audit log is attached, so that it hears of the system's keys.
+    ///
+    /// Runs on a Tokio runtime, which it uses until it is closed.
+    ///
+    /// [`Sealer::provision`]: eonpro_core::port::Sealer::provision
+    ///
+    /// # Errors
+    /// [`CryptoError::Config`]; [`CryptoError::RootMismatch`] if the system's keys exist and this
+    /// root key does not open them; errors of the store and of the root key.
+    pub async fn open(parts: VaultParts) -> Result<Self, CryptoError> {
+        parts.config.check()?;
+        let alarms = Alarms::start(parts.emitter.clone(), parts.config.alarm_queue);
+        let inner = Inner {
+            root: parts.root,
+            keysets: Keysets::new(parts.state),
+            cache: KeyCache::new(&parts.config),
+            emitter: parts.emitter,
+            observer: parts.observer,
+            config: parts.config,
+            alarms,
+            closed: AtomicBool::new(false),
+        };
+        // A wrong root key must show now, not at the first patient.
+        match inner.live(SealScope::System).await {
+            Ok(_) | Err(CryptoError::Seal(SealError::UnknownKey)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Monotonic {
+        self.emitter.clock().monotonic()
+    }
+
+    fn timer(&self, name: &'static str) -> Timer<'_> {
+        let op = Operation::new("encryption", name);
+        Timer::start(op, &**self.emitter.clock(), &*self.observer)
+    }
+
+    fn check_open(&self) -> Result<(), CryptoError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CryptoError::Closed);
+        }
+        Ok(())
+    }
+
+    fn check_plain(&self, plaintext: &[u8]) -> Result<(), SealError> {
+        if plaintext.len() > self.config.max_message_bytes {
+            return Err(SealError::LimitExceeded);
+        }
+        Ok(())
+    }
+
+    fn check_sealed(&self, sealed: &[u8]) -> Result<(), SealError> {
+        let most = sealed_len(self.config.max_message_bytes)
+            .and_then(|length| length.checked_add(PREFIX_LEN));
+        if most.is_some_and(|most| sealed.len() > most) {
+            return Err(SealError::LimitExceeded);
+        }
+        Ok(())
+    }
+
+    /// The scope's keys, unwrapped. All who wait share one unwrapping.
+    async fn live(&self, scope: SealScope) -> Result<Arc<LiveKeys>, CryptoError> {
+        self.check_open()?;
+        let slot = self.cache.slot(scope);
+        if let Some(live) = slot.fresh(self.now()) {
+            return Ok(live);
+        }
+        let _gate = slot.gate.lock().await;
+        if let Some(live) = slot.fresh(self.now()) {
+            return Ok(live);
+        }
+        self.catch_up(scope, &slot).await
+    }
+
+    /// The scope's keys after a look at the store, because `seen` lacks one that was named.
+    async fn renewed(&self, scope: SealScope, seen: Version) -> Result<Arc<LiveKeys>, CryptoError> {
+        let slot = self.cache.slot(scope);
+        let _gate = slot.gate.lock().await;
+        match slot.fresh(self.now()) {
+            Some(live) if live.version > seen => Ok(live),
+            _ => self.catch_up(scope, &slot).await,
+        }
+    }
+
+    /// The keys at hand if the store has no newer ones, which costs no unwrapping. The gate is held.
+    async fn catch_up(&self, scope: SealScope, slot: &Slot) -> Result<Arc<LiveKeys>, CryptoError> {
+        let now = self.now();
+        if let Some(live) = slot.get().filter(|live| live.usable(now).is_ok()) {
+            slot.begin_fetch();
+            match self.keysets.live(scope).await {
+                Ok((_, version)) if version == live.version => return Ok(live),
+                _ => {}
+            }
+        }
+        self.fetch(scope, slot).await
+    }
+
+    /// Fetches and unwraps. The gate is held.
+    async fn fetch(&self, scope: SealScope, slot: &Slot) -> Result<Arc<LiveKeys>, CryptoError> {
+        // The lease begins before the keys are read.
+        let expires = self.lease();
+        slot.begin_fetch();
+        let (keyset, version) = match self.keysets.live(scope).await {
+            Err(CryptoError::Seal(SealError::Shredded)) => {
+                if let Some(live) = slot.take() {
+                    live.mark_shredded();
+                }
+                return Err(SealError::Shredded.into());
+            }
+            other => other?,
+        };
+        let kek = self.wrapping_key(scope, &keyset).await?;
+        let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
+        let live = Arc::new(live);
+        slot.put(Arc::clone(&live));
+        Ok(live)
+    }
+
+    fn lease(&self) -> Monotonic {
+        self.now().plus(self.config.cache_ttl)
+    }
+
+    async fn wrapping_key(
+        &self,
+        scope: SealScope,
+        keyset: &Keyset,
+    ) -> Result<KeyBytes<32>, CryptoError> {
+        if *keyset.root != *self.root.id().as_str() {
+            return Err(CryptoError::RootMismatch);
+        }
+        let kek = keyset.wrapping()?;
+        let context = WrapContext { scope, key: kek.id };
+        self.root.unwrap(&kek.wrapped, &context).await
+    }
+
+    /// Opens, looking once for keys that came into being since the keys at hand were fetched.
+    async fn open(
+        &self,
+        content: Content,
+        scope: SealScope,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        self.check_sealed(sealed)?;
+        let mut live = self.live(scope).await?;
+        let named = envelope::split(sealed).map(|(id, _)| id);
+        if let Some(id) = named
+            && live.key(id).is_none()
+        {
+            live = self.look_for(scope, id, live).await?;
+        }
+        match live.open(content, purpose, cell, sealed) {
+            Ok(plaintext) => Ok(plaintext),
+            Err(cause) => {
+                let key = named.and_then(|id| live.key(id));
+                let epoch = key.map_or(0, |key| key.epoch);
+                self.report(Refusal::new(cell, epoch, cause)).await;
+                Err(SealError::from(cause).into())
+            }
+        }
+    }
+
+    async fn look_for(
+        &self,
+        scope: SealScope,
+        id: KeyId,
+        live: Arc<LiveKeys>,
+    ) -> Result<Arc<LiveKeys>, CryptoError> {
+        if id == KeyId::AT_HAND || self.cache.is_unknown(scope, id, self.now()) {
+            return Ok(live);
+        }
+        let live = self.renewed(scope, live.version).await?;
+        if live.key(id).is_none() {
+            self.cache.remember_unknown(scope, id, self.now());
+        }
+        Ok(live)
+    }
+
+    async fn report(&self, refusal: Refusal) {
+        let cx = system_context(&self.emitter);
+        let told = events::decrypt_failed(&self.emitter, &cx, refusal).await;
+        // The operation fails anyway: a log that is down must not hide why.
+        if told.is_err() {
+            self.alarms.count_lost();
+        }
+    }
+}
+
+impl From<Cause> for CryptoError {
+    fn from(cause: Cause) -> Self {
+        Self::Seal(cause.into())
+    }
+}
+
+#[async_trait]
+impl Component for Vault {
+    fn name(&self) -> &'static str {
+        "encryption"
+    }
+
+    fn posture(&self) -> Posture {
+        let ours = Posture {
+            durability: self.inner.keysets.state().posture().durability,
+            crypto: Validation::NotValidated,
+            fitness: Fitness::Production,
+        };
+        ours.min(self.inner.root.posture())
+    }
+
+    async fn health(&self) -> Health {
+        if self.inner.check_open().is_err() {
+            return Health::Unhealthy("closed");
+        }
+        match self.inner.root.health().await {
+            Health::Healthy if self.inner.alarms.lost() > 0 => {
+                Health::Degraded("failures to open went unrecorded")
+            }
+            health => health,
+        }
+    }
+
+    async fn close(&self) {
+        if self.inner.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.inner.cache.close();
+        self.inner.alarms.flush().await;
+        self.inner.root.close().await;
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("root", self.inner.root.id())
+            .finish_non_exhaustive()
+    }
+}

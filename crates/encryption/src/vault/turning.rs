@@ -1,0 +1,210 @@
+//! Keys turned, rewrapped and destroyed.
+//!
+//! Each change is one compare-and-swap of the scope's keyset, tried again when another writer wins.
+
+use std::sync::Arc;
+
+use eonpro_core::RequestContext;
+use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
+
+use super::{Inner, MAX_ATTEMPTS};
+use crate::error::CryptoError;
+use crate::events;
+use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
+use crate::live::{LiveKeys, Wrapping};
+use crate::record;
+use crate::service::{KeyTurned, ShredApproval};
+
+impl Inner {
+    pub(super) async fn turn_epoch(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        purpose: KeyPurpose,
+    ) -> Result<KeyTurned, CryptoError> {
+        self.check_open()?;
+        // Their results are stored and compared: a new epoch would lose every hit.
+        if purpose == KeyPurpose::SEARCH || purpose.as_str() == MAC {
+            return Err(SealError::Unsupported.into());
+        }
+        let turned = self.commit_epoch(scope, purpose).await?;
+        events::rotated(&self.emitter, cx, scope, purpose.as_str(), turned)
+            .await
+            .map_err(CryptoError::Unaudited)?;
+        Ok(turned)
+    }
+
+    async fn commit_epoch(
+        &self,
+        scope: SealScope,
+        purpose: KeyPurpose,
+    ) -> Result<KeyTurned, CryptoError> {
+        let slot = self.cache.slot(scope);
+        let _gate = slot.gate.lock().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let expires = self.lease();
+            slot.begin_fetch();
+            let (mut keyset, version) = self.keysets.live(scope).await?;
+            if keyset.lacks(purpose.as_str()) {
+                return Err(SealError::UnknownKey.into());
+            }
+            let kek = self.wrapping_key(scope, &keyset).await?;
+            let mut key = self.fresh_data_key(scope, &keyset, &kek, purpose.as_str())?;
+            // KEY-002 tells of it.
+            key.announced = true;
+            let turned = install(&mut keyset, key, KeyState::DecryptOnly)?;
+            let record = ScopeRecord::Live(keyset.clone());
+            let version = match self.keysets.replace(scope, Some(version), &record).await {
+                Err(CryptoError::Conflict) => continue,
+                other => other?,
+            };
+            let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
+            slot.put(Arc::new(live));
+            return Ok(turned);
+        }
+        Err(CryptoError::Conflict)
+    }
+
+    pub(super) async fn rewrap_keys(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+    ) -> Result<KeyTurned, CryptoError> {
+        self.check_open()?;
+        let turned = self.commit_rewrap(scope).await?;
+        events::rotated(&self.emitter, cx, scope, KeyRole::Wrapping.name(), turned)
+            .await
+            .map_err(CryptoError::Unaudited)?;
+        Ok(turned)
+    }
+
+    async fn commit_rewrap(&self, scope: SealScope) -> Result<KeyTurned, CryptoError> {
+        let slot = self.cache.slot(scope);
+        let _gate = slot.gate.lock().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let expires = self.lease();
+            slot.begin_fetch();
+            let (before, version) = self.keysets.live(scope).await?;
+            let old_kek = self.wrapping_key(scope, &before).await?;
+            let (mut new_key, new_kek) = self.fresh_wrapping_key(scope, &before).await?;
+            new_key.announced = true;
+
+            let old = Wrapping::new(scope.tenant(), before.wrapping()?.id, &old_kek);
+            let new = Wrapping::new(scope.tenant(), new_key.id, &new_kek);
+            let mut after = before.clone();
+            let turned = install(&mut after, new_key, KeyState::Destroyed)?;
+            after.root = self.root.id().as_str().into();
+            for stored in after.data_keys_mut() {
+                let key = old.unwrap(stored)?;
+                stored.wrapped = new.wrap(&stored.role, stored.epoch, stored.id, &key)?;
+            }
+            let bytes = record::encode(&ScopeRecord::Live(after))?;
+            let proven = self.prove_rewrapped(scope, &before, &old, &bytes).await?;
+            let version = match self
+                .keysets
+                .replace_bytes(scope, Some(version), bytes)
+                .await
+            {
+                Err(CryptoError::Conflict) => continue,
+                other => other?,
+            };
+            let live = LiveKeys::unlock(scope, &proven, &new_kek, version, expires)?;
+            slot.put(Arc::new(live));
+            return Ok(turned);
+        }
+        Err(CryptoError::Conflict)
+    }
+
+    /// Reads the very bytes that will be committed, unwraps every key from them by way of the root,
+    /// and compares it in constant time with what the old wrapping gives.
+    async fn prove_rewrapped(
+        &self,
+        scope: SealScope,
+        before: &Keyset,
+        old: &Wrapping,
+        bytes: &[u8],
+    ) -> Result<Keyset, CryptoError> {
+        let ScopeRecord::Live(after) = record::decode(bytes)? else {
+            return Err(CryptoError::Unverified);
+        };
+        let new_kek = self.wrapping_key(scope, &after).await?;
+        let new = Wrapping::new(scope.tenant(), after.wrapping()?.id, &new_kek);
+        let mut proven = 0;
+        for was in before.data_keys() {
+            let is = after.data_keys().find(|key| key.id == was.id);
+            let is = is.ok_or(CryptoError::Unverified)?;
+            let same = old.unwrap(was)? == new.unwrap(is)?;
+            if !same || is.state != was.state || is.role != was.role {
+                return Err(CryptoError::Unverified);
+            }
+            proven += 1;
+        }
+        if proven != after.data_keys().count() {
+            return Err(CryptoError::Unverified);
+        }
+        Ok(after)
+    }
+
+    pub(super) async fn shred(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        approval: ShredApproval,
+    ) -> Result<DestroyedScope, CryptoError> {
+        self.check_open()?;
+        if let Some((ScopeRecord::Live(keyset), _)) = self.keysets.find(scope).await? {
+            events::destroyed(&self.emitter, cx, scope, keyset.wrapping()?, approval)
+                .await
+                .map_err(CryptoError::Unrecorded)?;
+        }
+        let keys = self.bury(scope).await?;
+        Ok(DestroyedScope {
+            keys,
+            exposure: self.config.cache_ttl,
+        })
+    }
+
+    /// Puts a tombstone in place of the keyset, and takes the keys from all who hold them here.
+    async fn bury(&self, scope: SealScope) -> Result<u64, CryptoError> {
+        let slot = self.cache.slot(scope);
+        let _gate = slot.gate.lock().await;
+        let keys = self.commit_tombstone(scope).await?;
+        if let Some(live) = slot.take() {
+            live.mark_shredded();
+        }
+        Ok(keys)
+    }
+
+    async fn commit_tombstone(&self, scope: SealScope) -> Result<u64, CryptoError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (keys, before) = match self.keysets.find(scope).await? {
+                Some((ScopeRecord::Shredded(_), _)) => return Ok(0),
+                Some((ScopeRecord::Live(keyset), version)) => (keyset.live_count(), Some(version)),
+                None => (0, None),
+            };
+            let tombstone = ScopeRecord::Shredded(Tombstone {
+                at: self.emitter.clock().wall(),
+                keys,
+            });
+            match self.keysets.replace(scope, before, &tombstone).await {
+                Err(CryptoError::Conflict) => {}
+                other => {
+                    other?;
+                    return Ok(keys);
+                }
+            }
+        }
+        Err(CryptoError::Conflict)
+    }
+}
+
+fn install(
+    keyset: &mut Keyset,
+    key: StoredKey,
+    retired: KeyState,
+) -> Result<KeyTurned, CryptoError> {
+    let (new, epoch): (KeyId, u64) = (key.id, key.epoch);
+    let old = keyset.install(key, retired)?;
+    let old = old.ok_or(CryptoError::Record("no key to turn"))?;
+    Ok(KeyTurned { old, new, epoch })
+}
