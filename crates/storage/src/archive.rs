@@ -2,7 +2,7 @@
 //!
 //! Names come from the headers, nothing is inflated. An archive that lies completely in view is
 //! judged by its central directory, as a reader would find it; of a longer one only the head is
-//! seen here, and [`Macros`](crate::guard) are looked for in the whole stream.
+//! seen here, and the guard looks for macros in the whole stream.
 
 use crate::sniff::Kind;
 
@@ -79,7 +79,8 @@ fn directory(archive: &[u8]) -> Option<Traits> {
     let count = number(archive, end + 10)?;
     let size = usize::try_from(wide(archive, end + 12)?).ok()?;
     let start = usize::try_from(wide(archive, end + 16)?).ok()?;
-    // Data before the first member or after the directory is how polyglots are made.
+    // Readers find the directory by its offset or by its size: both must tell the same, else each
+    // sees another archive.
     if start.checked_add(size)? != end {
         return None;
     }
@@ -194,6 +195,10 @@ mod tests {
         let mut shifted = zip(&["a"], 0);
         shifted.extend_from_slice(b"trailing");
         assert_eq!(classify(&shifted, true), Kind::Other);
+        let mut lying = zip(&["a"], 0);
+        let size = lying.len() - 10;
+        lying[size] ^= 1;
+        assert_eq!(classify(&lying, true), Kind::Other);
         let mut cut = zip(&["a"], 0);
         cut.truncate(40);
         assert_eq!(classify(&cut, true), Kind::Other);

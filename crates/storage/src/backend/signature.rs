@@ -26,7 +26,7 @@ pub struct Signature {
     pub bytes: Vec<u8>,
 }
 
-/// See the [module](self).
+/// The built-in scanner: knows EICAR and the signatures it is given, inflates nothing.
 #[derive(Debug)]
 pub struct SignatureScanner {
     patterns: Patterns,

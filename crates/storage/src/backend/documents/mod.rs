@@ -58,7 +58,11 @@ pub struct StorageParts {
     pub tagger: Arc<IdTagger>,
 }
 
-/// See the [module](self).
+/// The document store over any object store: a bucket, a directory, memory.
+///
+/// The bucket is the database: everything about a document follows from its objects. A small upload
+/// is two durable objects, first one extent sealed under quarantine, then one manifest record that
+/// says "added, judged, released" at once. Cheap to clone; clones share one store.
 #[derive(Debug, Clone)]
 pub struct ObjectDocuments(Arc<Inner>);
 

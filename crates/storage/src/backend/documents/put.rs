@@ -191,7 +191,13 @@ impl Inner {
         upload: Upload,
         mut chain: Option<Chain>,
     ) -> Result<VersionInfo, StorageError> {
-        let mut events = self.entries(scope, &upload).await?;
+        let mut events = match self.entries(scope, &upload).await {
+            Ok(events) => events,
+            Err(error) => {
+                self.objects.abandon(upload.written).await;
+                return Err(error);
+            }
+        };
         let added = self.emitter.clock().wall();
         let mut attempts = ATTEMPTS;
         let (head, doubt) = loop {
@@ -208,6 +214,8 @@ impl Inner {
                     fits(&newer, &upload.new)?;
                     chain = Some(newer);
                 }
+                // Only now is it certain that no record names the extents: an error above may hide
+                // a record that is there or still arrives.
                 (Appended::Lost { seq }, _) => {
                     self.objects.abandon(upload.written).await;
                     return Err(StorageError::Conflict { head: Some(seq) });

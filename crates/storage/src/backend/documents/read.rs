@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Inner;
 use crate::error::StorageError;
 use crate::events;
-use crate::history::{Chain, VersionState};
+use crate::history::Chain;
 use crate::layout::{self, Place, TenantTag};
 use crate::manifest::{MAX_RECORD, MAX_RECORDS, Record};
 use crate::service::{DocumentRef, OpenDocument, VersionInfo};
@@ -112,9 +112,9 @@ async fn released(
 ) -> Result<Released, StorageError> {
     let chain = inner.load_at(scope, at).await?;
     let version = chain.find(at)?;
-    let state = chain.state(version);
-    let readable = matches!(state, VersionState::Available | VersionState::Superseded);
-    let Some(wrapped) = version.released.as_ref().filter(|_| readable) else {
+    // Not a check of states: without a release there is no key that a reader could unwrap.
+    let Some(wrapped) = &version.released else {
+        let state = chain.state(version);
         return Err(StorageError::Unreadable { state });
     };
     let purpose = chain.purpose(&inner.config.policy)?;
