@@ -142,6 +142,9 @@ pub trait Cache: Component {
     /// The value in any tier, else the result of `work`, which runs once for all who ask for the
     /// key while it runs.
     ///
+    /// Whoever asks for the key may get the answer: the key must name everything that the answer
+    /// depends on, the rights of the caller included.
+    ///
     /// The work runs in a task of its own: cancel-safe, a dropped caller harms nobody. If
     /// [`Self::invalidate`] or [`Self::clear_tenant`] comes while it runs, its result goes to those
     /// who asked before and is not stored; who asks afterwards starts a new flight. Errors are not

@@ -350,3 +350,103 @@ fn leftovers(store: &Database) -> Result<(u64, VecDeque<(TenantId, u64)>), redb:
     }
     Ok((bytes, cleared))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::RwLock;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use eonpro_core::digest::Digest;
+    use eonpro_core::time::{Clock as _, ManualClock, Timestamp};
+    use eonpro_testkit::tenant_id;
+    use redb::ReadableTableMetadata as _;
+    use redb::backends::InMemoryBackend;
+
+    use crate::generation::Generations;
+
+    const MANY: usize = 3 * SWEEP + 7;
+
+    fn writer(clock: &ManualClock) -> Writer {
+        let store = Database::builder()
+            .create_with_backend(InMemoryBackend::new())
+            .unwrap();
+        mark(&store, false).unwrap();
+        Writer {
+            store: Arc::new(RwLock::new(Some(store))),
+            queue: mpsc::channel(1).1,
+            clock: Arc::new(clock.clone()),
+            max_bytes: 1 << 30,
+            failed: Arc::default(),
+            bytes: 0,
+            cleared: VecDeque::new(),
+            unsynced_commits: 0,
+            unsynced_bytes: 0,
+        }
+    }
+
+    fn puts(tenant: u128, expires: Timestamp) -> Vec<Op> {
+        let generations = Generations::new();
+        let put = |number: usize| {
+            let name = Digest::of(&number.to_le_bytes());
+            Op::Put {
+                tenant: tenant_id(tenant),
+                name: EntryName(*name.as_bytes()),
+                entry: SealedEntry {
+                    expires,
+                    sealed: Bytes::from_static(b"sealed"),
+                },
+                guard: generations.guard(tenant_id(tenant), &name),
+                reply: oneshot::channel().0,
+            }
+        };
+        (0..MANY).map(put).collect()
+    }
+
+    fn rows(writer: &Writer) -> (u64, u64) {
+        let held = writer.store.read().unwrap();
+        let read = held.as_ref().unwrap().begin_read().unwrap();
+        let rows = read.open_table(ENTRIES).unwrap().len().unwrap();
+        (rows, read.open_table(EXPIRY).unwrap().len().unwrap())
+    }
+
+    #[test]
+    fn cleared_entries_leave_the_file_batch_by_batch() {
+        let clock = ManualClock::at(Timestamp::EPOCH);
+        let mut writer = writer(&clock);
+        let later = clock.wall().plus(Duration::from_secs(9));
+        writer.apply(&puts(1, later)).unwrap();
+        writer.apply(&puts(2, later)).unwrap();
+        let clear = Op::Clear {
+            tenant: tenant_id(1),
+            reply: oneshot::channel().0,
+        };
+        writer.apply(&[clear]).unwrap();
+        let mut batches = 0;
+        while !writer.cleared.is_empty() {
+            writer.apply(&[]).unwrap();
+            batches += 1;
+        }
+        assert_eq!(batches, 3);
+        assert_eq!(rows(&writer), (MANY as u64, MANY as u64));
+    }
+
+    #[test]
+    fn expired_entries_leave_the_file_and_the_count_of_bytes() {
+        let clock = ManualClock::at(Timestamp::EPOCH);
+        let mut writer = writer(&clock);
+        let soon = clock.wall().plus(Duration::from_secs(1));
+        // Twice, so that replacing an entry is counted once.
+        for _ in 0..2 {
+            writer.apply(&puts(1, soon)).unwrap();
+        }
+        assert_eq!(rows(&writer), (MANY as u64, MANY as u64));
+        clock.advance(Duration::from_secs(1));
+        for _ in 0..4 {
+            writer.apply(&[]).unwrap();
+        }
+        assert_eq!(rows(&writer), (0, 0));
+        assert_eq!(writer.bytes, 0);
+    }
+}

@@ -155,7 +155,10 @@ pub(crate) struct ObedientTier {
     pub(crate) hold_reads: AtomicBool,
     pub(crate) reading: Notify,
     pub(crate) release: Notify,
-    pub(crate) reads: AtomicUsize,
+    /// If set, a removal says that it is due, and waits before it happens.
+    pub(crate) hold_removals: AtomicBool,
+    pub(crate) removing: Notify,
+    pub(crate) remove: Notify,
 }
 
 impl ObedientTier {
@@ -169,6 +172,13 @@ impl ObedientTier {
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut SealedEntry)) {
         change(self.entries.lock().unwrap().values_mut().next().unwrap());
+    }
+
+    async fn removal_due(&self) {
+        if self.hold_removals.load(Ordering::SeqCst) {
+            self.removing.notify_one();
+            self.remove.notified().await;
+        }
     }
 }
 
@@ -204,7 +214,6 @@ impl DurableTier for ObedientTier {
         scope: &TenantScope,
         name: &EntryName,
     ) -> Result<Option<SealedEntry>, TierError> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
         let place = (scope.tenant(), *name);
         let found = self.entries.lock().unwrap().get(&place).cloned();
         if self.hold_reads.load(Ordering::SeqCst) {
@@ -221,16 +230,17 @@ impl DurableTier for ObedientTier {
         entry: SealedEntry,
         guard: Guard,
     ) -> Result<(), TierError> {
-        refuse_if(&self.fail_put)?;
-        let mut entries = self.entries.lock().unwrap();
         if guard.holds() {
-            entries.insert((scope.tenant(), *name), entry);
+            let place = (scope.tenant(), *name);
+            self.entries.lock().unwrap().insert(place, entry);
         }
-        Ok(())
+        // A write that fails may have happened.
+        refuse_if(&self.fail_put)
     }
 
     async fn remove(&self, scope: &TenantScope, name: &EntryName) -> Result<(), TierError> {
         refuse_if(&self.fail_remove)?;
+        self.removal_due().await;
         let place = (scope.tenant(), *name);
         self.entries.lock().unwrap().remove(&place);
         Ok(())
@@ -238,6 +248,7 @@ impl DurableTier for ObedientTier {
 
     async fn clear(&self, scope: &TenantScope) -> Result<(), TierError> {
         refuse_if(&self.fail_clear)?;
+        self.removal_due().await;
         let mut entries = self.entries.lock().unwrap();
         entries.retain(|(tenant, _), _| *tenant != scope.tenant());
         Ok(())

@@ -118,6 +118,16 @@ async fn a_cancelled_caller_is_answered_at_once() {
 }
 
 #[tokio::test]
+async fn a_cache_behind_a_trait_object_computes_too() {
+    let bed = Bed::memory();
+    let cache: &dyn eonpro_cache::Cache = &bed.cache;
+    let (key, options) = (bed.key("a"), EntryOptions::default());
+    let work = || async { Ok::<_, WorkError>(Some(Bytes::from_static(b"value"))) };
+    let fetched = cache.get_or_compute(&bed.ours, &key, &options, work).await;
+    assert_eq!(fetched.unwrap().origin, Origin::Computed);
+}
+
+#[tokio::test]
 async fn flights_are_limited() {
     let mut config = CacheConfig::default();
     config.flights = 1;

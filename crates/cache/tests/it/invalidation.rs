@@ -1,9 +1,13 @@
 //! An invalidation wins over whatever was on its way.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use eonpro_cache::{Cache as _, CacheError, EntryOptions, Origin};
+use eonpro_cache::{
+    Cache as _, CacheError, CacheExt as _, EntryOptions, Origin, RedbTier, RedbTierConfig,
+    WorkError,
+};
 use eonpro_core::component::{Component as _, Health};
 use eonpro_core::task;
 
@@ -87,6 +91,45 @@ async fn an_invalidation_during_a_read_from_disk_keeps_it_out_of_memory() {
         assert_eq!(again.peek(&bed.ours, &bed.key("a")), None);
         let found = again.get(&bed.ours, &bed.key("a")).await.unwrap();
         assert_eq!(found, None);
+        *tier.entries.lock().unwrap() = kept;
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_overtakes_the_removal_on_disk_leaves_nothing_in_memory() {
+    let tier = ObedientTier::new();
+    let bed = Bed::on(tier.clone());
+    bed.compute("a", "old").await.unwrap();
+    bed.close().await;
+    for clears in [false, true] {
+        let again = bed.restarted_on(tier.clone());
+        let kept = tier.entries.lock().unwrap().clone();
+        tier.hold_removals.store(true, Ordering::SeqCst);
+        let invalidating = {
+            let (cache, scope, key) = (again.clone(), bed.ours.clone(), bed.key("a"));
+            task::start(async move {
+                if clears {
+                    cache.clear_tenant(&scope).await
+                } else {
+                    cache.invalidate(&scope, &key).await
+                }
+            })
+        };
+        tier.removing.notified().await;
+        tier.hold_reads.store(true, Ordering::SeqCst);
+        let reading = {
+            let (cache, scope, key) = (again.clone(), bed.ours.clone(), bed.key("a"));
+            task::start(async move { cache.get(&scope, &key).await })
+        };
+        tier.reading.notified().await;
+        tier.hold_removals.store(false, Ordering::SeqCst);
+        tier.hold_reads.store(false, Ordering::SeqCst);
+        tier.remove.notify_one();
+        invalidating.await.unwrap().unwrap();
+        tier.release.notify_one();
+        let found = reading.await.unwrap().unwrap();
+        assert_eq!(found.as_deref(), Some(b"old".as_slice()));
+        assert_eq!(again.peek(&bed.ours, &bed.key("a")), None);
         *tier.entries.lock().unwrap() = kept;
     }
 }
@@ -197,4 +240,63 @@ async fn an_invalidation_goes_on_after_its_caller_is_dropped() {
         tokio::task::yield_now().await;
     }
     assert_eq!(bed.peek("a"), None);
+}
+
+/// A truth that changes, a writer who invalidates after each change, and readers who must never see
+/// less than what was in force when they asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_reads_what_was_invalidated_before_they_asked() {
+    const CHANGES: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::memory();
+    let path = folder.path().join("cache.redb");
+    let clock = Arc::new(bed.clock.clone());
+    let tier = RedbTier::open(&path, clock, RedbTierConfig::default()).unwrap();
+    let cache = bed.restarted_on(Arc::new(tier));
+    let truth = Arc::new(AtomicU64::new(0));
+    let in_force = Arc::new(AtomicU64::new(0));
+    let readers = (0..3).map(|_| {
+        let (cache, scope, key) = (cache.clone(), bed.ours.clone(), bed.key("a"));
+        let (truth, in_force) = (Arc::clone(&truth), Arc::clone(&in_force));
+        task::start(async move {
+            loop {
+                let floor = in_force.load(Ordering::SeqCst);
+                let truth = Arc::clone(&truth);
+                let work = move || async move {
+                    let seen = truth.load(Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    Ok::<_, WorkError>(Some(Bytes::copy_from_slice(&seen.to_be_bytes())))
+                };
+                let options = EntryOptions::default();
+                let fetched = cache.get_or_compute(&scope, &key, &options, work).await;
+                let value = fetched.unwrap().value.unwrap();
+                let seen = u64::from_be_bytes(value.as_ref().try_into().unwrap());
+                assert!(floor <= seen, "asked at {floor}, saw {seen}");
+                if floor == CHANGES {
+                    return;
+                }
+                // From disk too, where memory would otherwise answer.
+                let floor = in_force.load(Ordering::SeqCst);
+                if let Some(value) = cache.get(&scope, &key).await.unwrap() {
+                    let seen = u64::from_be_bytes(value.as_ref().try_into().unwrap());
+                    assert!(floor <= seen, "asked at {floor}, got {seen}");
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for change in 1..=CHANGES {
+        truth.store(change, Ordering::SeqCst);
+        if change % 10 == 0 {
+            cache.clear_tenant(&bed.ours).await.unwrap();
+        } else {
+            cache.invalidate(&bed.ours, &bed.key("a")).await.unwrap();
+        }
+        in_force.store(change, Ordering::SeqCst);
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    cache.close().await;
 }
