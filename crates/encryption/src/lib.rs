@@ -77,6 +77,7 @@ mod cache;
 mod cipher;
 pub mod cobblestone;
 mod config;
+mod data_map;
 mod envelope;
 mod error;
 mod events;
@@ -93,6 +94,7 @@ mod vault;
 
 pub use cipher::TenantCipher;
 pub use config::{EncryptionConfig, KdfCost};
+pub use data_map::data_map_page;
 pub use envelope::{HEAD_LEN, PREFIX_LEN};
 pub use error::CryptoError;
 pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};

@@ -1,7 +1,7 @@
 //! Writes the files that are made from other files, or finds the first one that is stale.
 //!
 //! A generator is a function from a checked source to a list of [`Generated`] files; the next one
-//! joins in [`generate`].
+//! joins in [`generate`]. A page that a crate renders from its own types stands in [`PAGES`].
 
 mod catalogue;
 mod page;
@@ -12,11 +12,16 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::process;
 use catalogue::Catalogue;
 
 const SOURCE: &str = "crates/core/events.toml";
 const MODULES: &str = "crates/core/src/event/catalogue";
 const LINES: usize = 600;
+
+/// Pages rendered from types that this tool cannot import: package, test binary, and the ignored test
+/// that writes the page. A test beside each compares it, so that `--check` need not.
+const PAGES: &[(&str, &str, &str)] = &[("eonpro-storage", "it", "policy_page::write_policy_page")];
 
 /// One file that is made from others. `path` begins at the root of the repository.
 struct Generated {
@@ -44,6 +49,26 @@ pub(crate) fn run(check: bool) -> Result<(), String> {
             return Err(format!("{} is stale; run cargo xtask codegen", file.path));
         }
         write(&path, &file.content)?;
+    }
+    if !check {
+        write_pages(&root)?;
+    }
+    Ok(())
+}
+
+fn write_pages(root: &Path) -> Result<(), String> {
+    for (package, binary, test) in PAGES {
+        let mut cargo = process::cargo(root);
+        cargo.args([
+            "test",
+            "--quiet",
+            "--package",
+            package,
+            "--test",
+            binary,
+            "--",
+        ]);
+        process::run(cargo.args(["--ignored", "--exact", test]))?;
     }
     Ok(())
 }

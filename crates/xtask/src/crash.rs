@@ -11,8 +11,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let root = repo::root()?;
     let mut command = cargo(&root);
     command
-        .args(["test", "--release", "-p", "eonpro-audit", "--test", "crash"])
-        .args(["--", "--ignored", "--nocapture"])
+        .args(["test", "--release", "-p", "eonpro-audit", "--test", "it"])
+        .args(["--", "the_campaign", "--ignored", "--nocapture"])
         .env("EONPRO_CRASH_ROUNDS", rounds.to_string());
     println!("{rounds} rounds");
     Ok(run_command(&mut command)?)

@@ -1,0 +1,65 @@
+//! Which events a human should look at now.
+
+use eonpro_core::event::{Code, Event, Severity};
+use eonpro_core::port::Alert;
+
+use crate::log_id::LogId;
+
+const BY_SEVERITY: Code = Code::constant("severity");
+
+/// The alert that `event` in `log` deserves: one from severity error upwards, none below. SEC-001,
+/// which records that an alert was raised, never raises one.
+#[must_use]
+pub fn alert_for(log: &LogId, event: &Event) -> Option<Alert> {
+    let kind = event.kind();
+    if kind.severity < Severity::Error || kind.code == "SEC-001" {
+        return None;
+    }
+    Some(Alert {
+        rule: BY_SEVERITY,
+        severity: kind.severity,
+        tenant: match log {
+            LogId::Tenant(tenant) => Some(*tenant),
+            LogId::System | LogId::Directory => None,
+        },
+        event_code: kind.code,
+        event: event.id(),
+        at: event.occurred(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eonpro_core::entropy::SeededEntropy;
+    use eonpro_core::event::catalogue::{audit, system};
+    use eonpro_core::event::{Outcome, catalogue};
+    use eonpro_core::time::{ManualClock, Timestamp};
+
+    #[test]
+    fn an_alert_begins_at_severity_error() {
+        let (clock, entropy) = (ManualClock::at(Timestamp::EPOCH), SeededEntropy::new(1));
+        let quiet = system::Stopped {
+            node: Code::constant("n1"),
+            clean: true,
+            last_index: 1,
+        };
+        let quiet = Event::new(quiet, Outcome::Success, &clock, &entropy);
+        assert_eq!(alert_for(&LogId::System, &quiet), None);
+        let loud = audit::IntegrityFailed {
+            kind: Code::constant("root"),
+            index: 7,
+            expected: None,
+            found: None,
+        };
+        let loud = Event::new(loud, Outcome::Serious, &clock, &entropy);
+        let alert = alert_for(&LogId::System, &loud).unwrap();
+        assert_eq!((alert.event_code, alert.event), ("AUD-006", loud.id()));
+    }
+
+    #[test]
+    fn the_record_of_an_alert_stays_below_the_line() {
+        let kind = catalogue::by_code("SEC-001").unwrap();
+        assert!(kind.severity < Severity::Error);
+    }
+}

@@ -1,0 +1,298 @@
+//! The log in a directory of its own: shared write-ahead segments, one writing thread, no server.
+
+mod alerts;
+mod disk;
+mod index;
+mod open_log;
+mod opening;
+mod queue;
+mod recent;
+mod recovery;
+mod signing;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+use eonpro_core::RequestContext;
+use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Validation};
+use eonpro_core::entropy::SharedEntropy;
+use eonpro_core::event::{Ack, EmitError, Event, EventSink, Outcome};
+use eonpro_core::identity::ActorKind;
+use eonpro_core::port::{AlertSink, Observer, Operation, Sealer, Signer, Timer};
+use eonpro_core::scope::Authority;
+use eonpro_core::task;
+use eonpro_core::time::SharedClock;
+
+use crate::checkpoint::VerifyingKey;
+use crate::config::AuditConfig;
+use crate::error::{AuditError, BatchFault, Written};
+use crate::events;
+use crate::layout::Layout;
+use crate::log_id::LogId;
+use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
+use crate::verify::Report;
+use crate::wire::EntryView;
+use disk::FileDisk;
+use open_log::OpenLog;
+
+const APPEND: Operation = Operation::new("audit", "append");
+const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
+const CHECKPOINT: Operation = Operation::new("audit", "checkpoint");
+const READ: Operation = Operation::new("audit", "read");
+const VERIFY: Operation = Operation::new("audit", "verify");
+
+/// What the log needs of others.
+#[derive(Debug)]
+pub struct AuditParts {
+    /// Dates the entries.
+    pub clock: SharedClock,
+    /// Mints the ids of audit's own events.
+    pub entropy: SharedEntropy,
+    /// Seals the fields that may hold PHI. The system's keys must be provisioned before the log is
+    /// opened, a tenant's before its first event.
+    pub sealer: Arc<dyn Sealer>,
+    /// Signs checkpoints.
+    pub signer: Arc<dyn Signer>,
+    /// Takes alerts of severity error and above.
+    pub alerts: Arc<dyn AlertSink>,
+    /// Measures operations.
+    pub observer: Arc<dyn Observer>,
+    /// The right to seal for tenants whatever their standing: a suspended tenant's log goes on.
+    pub authority: Authority,
+}
+
+impl AuditParts {
+    /// The key that the log's checkpoints verify with.
+    #[must_use]
+    pub fn verifying_key(&self) -> VerifyingKey {
+        VerifyingKey::from_bytes(self.signer.public_key())
+    }
+}
+
+/// See the [module](self). Dropped without `close`, it keeps every acknowledged entry; the entries
+/// since the last checkpoint are then unsigned until the log is opened again.
+#[derive(Debug)]
+pub struct EmbeddedAudit(Arc<OpenLog>);
+
+impl EmbeddedAudit {
+    /// Opens the log in `dir`, creating it if there is none: recovers an unfinished tail, folds in
+    /// what was spooled, and records that it began (AUD-001). One process at a time; the directory
+    /// is readable by its owner only.
+    ///
+    /// # Errors
+    /// [`AuditError::Corrupt`] if the bytes are not what was written and signed: nothing is changed
+    /// then. [`AuditError::Locked`], [`AuditError::Config`], [`AuditError::Io`].
+    pub async fn open(
+        dir: &Path,
+        parts: AuditParts,
+        config: AuditConfig,
+    ) -> Result<Self, AuditError> {
+        let layout = Layout::new(dir);
+        let disk = Box::new(FileDisk(layout.clone()));
+        Ok(Self(opening::open(disk, layout, parts, config).await?))
+    }
+}
+
+/// Whether the context may read `log`.
+fn may_read(cx: &RequestContext, log: &LogId) -> bool {
+    if cx.actor().kind == ActorKind::System {
+        return true;
+    }
+    match log {
+        LogId::Tenant(id) => cx.tenant_scope().is_ok_and(|scope| scope.tenant() == *id),
+        LogId::System | LogId::Directory => false,
+    }
+}
+
+#[async_trait]
+impl AuditLog for EmbeddedAudit {
+    async fn append(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<Receipt, AuditError> {
+        let core = &self.0;
+        let timer = Timer::start(APPEND, &*core.clock, &*core.observer);
+        let log = LogId::of(cx, event);
+        let appended = match core.open() {
+            Ok(()) => core.submit(log, cx, std::slice::from_ref(event)).await,
+            Err(closed) => Err(closed),
+        };
+        let receipt = appended.and_then(|receipts| match receipts.first() {
+            Some(receipt) => Ok(*receipt),
+            None => Err(AuditError::WorkerLost),
+        });
+        if receipt.is_ok() {
+            core.count_towards_checkpoint(1);
+        }
+        timer.end(receipt)
+    }
+
+    async fn append_batch(
+        &self,
+        cx: &RequestContext,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Receipt>, AuditError> {
+        let core = &self.0;
+        let timer = Timer::start(APPEND_BATCH, &*core.clock, &*core.observer);
+        let log = events.first().map(|event| LogId::of(cx, event));
+        let appended = match (core.open(), log) {
+            (Err(closed), _) => Err(closed),
+            (Ok(()), None) => Err(AuditError::Batch(BatchFault::Empty)),
+            (Ok(()), Some(log)) if events.iter().any(|event| LogId::of(cx, event) != log) => {
+                Err(AuditError::Batch(BatchFault::SeveralLogs))
+            }
+            (Ok(()), Some(log)) => core.submit(log, cx, events).await,
+        };
+        if appended.is_ok() {
+            core.count_towards_checkpoint(events.len());
+        }
+        timer.end(appended)
+    }
+
+    async fn barrier(&self) -> Result<(), AuditError> {
+        self.0.open()?;
+        self.0.queue.mark().await.map(|_| ())
+    }
+
+    async fn checkpoint(&self) -> Result<DirectoryHead, AuditError> {
+        let core = &self.0;
+        let timer = Timer::start(CHECKPOINT, &*core.clock, &*core.observer);
+        let head = match core.open() {
+            Ok(()) => core.signing.lock().await.checkpoint(&core.queue).await,
+            Err(closed) => Err(closed),
+        };
+        timer.end(head)
+    }
+
+    async fn read(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        range: Range<u64>,
+    ) -> Result<Vec<EntryView>, AuditError> {
+        let timer = Timer::start(READ, &*self.0.clock, &*self.0.observer);
+        let views = match self.0.open() {
+            Err(closed) => Err(closed),
+            Ok(()) if !may_read(cx, log) => Err(AuditError::Denied),
+            Ok(()) => {
+                let (core, log) = (Arc::clone(&self.0), *log);
+                let read = task::blocking(move || core.read_spots(&log, &range)).await;
+                read.unwrap_or(Err(AuditError::WorkerLost))
+            }
+        };
+        timer.end(views)
+    }
+
+    async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {
+        let core = &self.0;
+        let timer = Timer::start(VERIFY, &*core.clock, &*core.observer);
+        if cx.actor().kind != ActorKind::System {
+            return timer.end(Err(AuditError::Denied));
+        }
+        let verified = match core.open() {
+            Ok(()) => core.signing.lock().await.verify(&core.queue).await,
+            Err(closed) => Err(closed),
+        };
+        let recorded = match &verified {
+            Ok(report) => {
+                let event = events::verified(report);
+                core.record(LogId::System, event, Outcome::Success).await
+            }
+            Err(AuditError::Corrupt(error)) => {
+                let event = events::failed(error);
+                core.record(LogId::System, event, Outcome::Serious).await
+            }
+            Err(_) => Ok(()),
+        };
+        timer.end(match (verified, recorded) {
+            (Ok(_), Err(unrecorded)) => Err(unrecorded),
+            (verified, _) => verified,
+        })
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.index.stats()
+    }
+}
+
+#[async_trait]
+impl EventSink for EmbeddedAudit {
+    async fn emit(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<(), EmitError> {
+        let error = match self.append(cx, event).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let error = if event.kind().ack == Ack::Spool && error.log_is_down() {
+            match self.0.spool(cx, event).await {
+                Ok(()) => return Ok(()),
+                // Where the log left the entry in doubt it stays in doubt.
+                Err(spool) if error.written() == Written::No => spool,
+                Err(_) => error,
+            }
+        } else {
+            error
+        };
+        Err(match error.written() {
+            Written::No => EmitError::NotWritten(error.into()),
+            Written::Unknown => EmitError::Unknown(error.into()),
+        })
+    }
+}
+
+#[async_trait]
+impl Component for EmbeddedAudit {
+    fn name(&self) -> &'static str {
+        "audit"
+    }
+
+    fn posture(&self) -> Posture {
+        Posture {
+            durability: Durability::Durable,
+            crypto: Validation::NotValidated,
+            fitness: Fitness::Production,
+        }
+    }
+
+    async fn health(&self) -> Health {
+        let stats = self.0.index.stats();
+        if self.0.closed.load(Ordering::Acquire) {
+            Health::Unhealthy("closed")
+        } else if self.0.down.load(Ordering::Acquire) {
+            Health::Unhealthy("a write failed twice: the log must be opened again")
+        } else if stats.abandoned > 0 {
+            Health::Degraded("a segment was given up after a failed write")
+        } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {
+            Health::Degraded("alerts were not delivered")
+        } else {
+            Health::Healthy
+        }
+    }
+
+    async fn close(&self) {
+        let core = &self.0;
+        core.closed.store(true, Ordering::Release);
+        let ending = {
+            let mut ending = core.ending.lock().unwrap_or_else(PoisonError::into_inner);
+            ending.take()
+        };
+        let Some(ending) = ending else { return };
+        core.drain_alerts().await;
+        ending.alerts.abort();
+        if let Err(error) = core.signing.lock().await.checkpoint(&core.queue).await {
+            tracing::error!(%error, "the last audit checkpoint failed");
+        }
+        core.queue.end();
+        // The lock is given back only after the last byte is written.
+        let ended = task::blocking(move || {
+            let joined = ending.writer.join();
+            drop(ending.lock);
+            joined.is_ok()
+        });
+        if ended.await != Ok(true) {
+            tracing::error!("the audit writer ended early");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! From a directory to an open log: recover it, start the writer, record the beginning.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use eonpro_core::task;
+use tokio::sync::mpsc;
+
+use super::AuditParts;
+use super::alerts;
+use super::disk::Disk;
+use super::open_log::{Ending, OpenLog};
+use super::queue::Queue;
+use super::recovery::{Recovered, recover};
+use super::signing::Signing;
+use super::writer::Writer;
+use crate::checkpoint::VerifyingKey;
+use crate::config::AuditConfig;
+use crate::entry::LeafBuilder;
+use crate::error::AuditError;
+use crate::layout::Layout;
+
+/// Opens the log of `layout`, writing through `disk`.
+pub(super) async fn open(
+    mut disk: Box<dyn Disk>,
+    layout: Layout,
+    parts: AuditParts,
+    config: AuditConfig,
+) -> Result<Arc<OpenLog>, AuditError> {
+    config.check()?;
+    let mut keys = config.previous_keys.clone();
+    keys.push(parts.verifying_key());
+    let Recovered {
+        lock,
+        walk,
+        signed,
+        index,
+        recent,
+        dropped,
+        spooled,
+    } = recovered(&layout, &keys, &config).await?;
+    let file = disk.open(walk.segment)?;
+    let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
+    let (notices, noticed) = mpsc::channel(config.alert_queue);
+    let writer = Writer {
+        disk,
+        file,
+        config: config.clone(),
+        clock: Arc::clone(&parts.clock),
+        index: Arc::clone(&index),
+        alerts: notices.clone(),
+        replay: walk.replay.clone(),
+        recent,
+        segment: walk.segment,
+        offset: walk.end.offset,
+        filled,
+        batch: walk.end.batch,
+        chain: walk.end.chain,
+        down: false,
+    };
+    let (jobs, todo) = crossbeam_channel::unbounded();
+    let writer = std::thread::Builder::new()
+        .name("eonpro-audit".to_owned())
+        .spawn(move || writer.run(&todo))?;
+    let signing = Signing {
+        layout: layout.clone(),
+        signer: parts.signer,
+        keys,
+        batch_entries: config.batch_entries,
+        sizes: walk
+            .replay
+            .logs
+            .iter()
+            .map(|log| (log.id, signed.size(log.id)))
+            .collect(),
+        walk: Some(walk),
+    };
+    let log = Arc::new_cyclic(|weak| OpenLog {
+        queue: Queue::new(jobs, &config, Arc::clone(&parts.clock)),
+        config,
+        layout,
+        clock: parts.clock,
+        entropy: parts.entropy,
+        builder: LeafBuilder {
+            sealer: parts.sealer,
+            authority: parts.authority,
+        },
+        observer: parts.observer,
+        index,
+        signing: tokio::sync::Mutex::new(signing),
+        spool: Mutex::new(None),
+        closed: AtomicBool::new(false),
+        down: AtomicBool::new(false),
+        since_checkpoint: AtomicU64::new(0),
+        checkpointing: AtomicBool::new(false),
+        notices,
+        ending: Mutex::new(Some(Ending {
+            writer,
+            alerts: alerts::start(weak.clone(), parts.alerts, noticed),
+            lock,
+        })),
+    });
+    log.begin(spooled, dropped).await?;
+    Ok(log)
+}
+
+async fn recovered(
+    layout: &Layout,
+    keys: &[VerifyingKey],
+    config: &AuditConfig,
+) -> Result<Recovered, AuditError> {
+    let (layout, keys, config) = (layout.clone(), keys.to_vec(), config.clone());
+    let recovered = task::blocking(move || recover(&layout, &keys, &config)).await;
+    recovered.map_err(|_| AuditError::WorkerLost)?
+}

@@ -1,0 +1,183 @@
+//! Opening a directory: the bytes are read through every rule, an unfinished tail is set aside, and
+//! what no checkpoint covers is written afresh before anybody builds on it.
+//!
+//! After a failed sync the kernel may show pages that never reached the disk. So the last segment is
+//! copied and synced under its own name unless everything in it is signed.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::sync::Arc;
+
+use super::index::{Index, Spot};
+use super::recent::Recent;
+use crate::checkpoint::VerifyingKey;
+use crate::config::AuditConfig;
+use crate::error::AuditError;
+use crate::fault::VerifyError;
+use crate::layout::{self, Layout};
+use crate::log_id::LogId;
+use crate::replay::Signed;
+use crate::segment::{HEADER_BYTES, Header};
+use crate::service::Receipt;
+use crate::spool;
+use crate::verify::nothing_signed_is_missing;
+use crate::walk::{Torn, Walk, signed_points};
+
+/// What opening found.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    /// Held as long as the log is open.
+    pub(super) lock: File,
+    pub(super) walk: Walk,
+    pub(super) signed: Signed,
+    pub(super) index: Arc<Index>,
+    pub(super) recent: Recent,
+    pub(super) dropped: Option<Dropped>,
+    /// Entries that an earlier log could not take.
+    pub(super) spooled: Vec<(LogId, Vec<u8>)>,
+}
+
+/// An unfinished tail that was set aside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dropped {
+    pub(super) segment: u64,
+    pub(super) bytes: u64,
+}
+
+/// Opens the directory, creating what is missing. Blocks.
+pub(super) fn recover(
+    layout: &Layout,
+    keys: &[VerifyingKey],
+    config: &AuditConfig,
+) -> Result<Recovered, AuditError> {
+    layout.create()?;
+    let lock = lock(layout)?;
+    layout.stray()?;
+    remove_leftovers(layout)?;
+    if layout.segments()? == 0 {
+        create_first(layout)?;
+    }
+    let (signed, _) = signed_points(layout, keys, None)?;
+    let index = Arc::new(Index::default());
+    let mut recent = Recent::new(config.recent_ids);
+    let mut walk = Walk::new();
+    let mut spots = Vec::new();
+    let torn = walk.advance(layout, &signed, None, |segment, taken| {
+        let spot = Spot {
+            segment: u32::try_from(segment).unwrap_or(u32::MAX),
+            offset: u32::try_from(taken.offset).unwrap_or(u32::MAX),
+            length: u32::try_from(taken.length).unwrap_or(u32::MAX),
+        };
+        spots.push((*taken, spot));
+    })?;
+    nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
+    let mut published = Vec::with_capacity(spots.len());
+    for (taken, spot) in spots {
+        let number = usize::try_from(taken.log).ok();
+        let Some(log) = number.and_then(|number| walk.replay.logs.get(number)) else {
+            continue;
+        };
+        published.push((log.id, spot));
+        if let Some(event) = taken.event {
+            let receipt = Receipt {
+                log: log.id,
+                index: taken.index,
+                leaf: taken.leaf,
+                recorded: taken.recorded,
+            };
+            recent.insert(event, receipt);
+        }
+    }
+    index.publish(published);
+    let dropped = settle_tail(layout, &walk, &signed, torn.as_ref())?;
+    let spooled = spool::read(layout)?;
+    Ok(Recovered {
+        lock,
+        walk,
+        signed,
+        index,
+        recent,
+        dropped,
+        spooled: spooled.entries,
+    })
+}
+
+fn lock(layout: &Layout) -> Result<File, AuditError> {
+    let file = layout::private()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(layout.lock())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AuditError::Locked),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn remove_leftovers(layout: &Layout) -> io::Result<()> {
+    let checkpoint = layout::temporary(&layout.checkpoint());
+    if checkpoint.exists() {
+        fs::remove_file(checkpoint)?;
+    }
+    for entry in fs::read_dir(layout.wal())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn create_first(layout: &Layout) -> Result<(), AuditError> {
+    if layout.checkpoint().exists() {
+        // A signed head without a segment: the segments were taken away.
+        return Err(VerifyError::NoLog.into());
+    }
+    let header = Header {
+        number: 1,
+        first_batch: 0,
+        chain: crate::segment::genesis(),
+        previous_end: 0,
+    };
+    Ok(layout::replace(&layout.segment(1), &header.encode())?)
+}
+
+/// Makes the last segment durable up to the end of its last intact batch, and nothing behind it.
+fn settle_tail(
+    layout: &Layout,
+    walk: &Walk,
+    signed: &Signed,
+    torn: Option<&Torn>,
+) -> Result<Option<Dropped>, AuditError> {
+    let all_signed = walk
+        .replay
+        .ordinary()
+        .all(|log| signed.size(log.id) == log.tree.size());
+    if torn.is_none() && (all_signed || walk.end.offset == HEADER_BYTES) {
+        return Ok(None);
+    }
+    let segment = walk.segment;
+    let bytes = layout.read(segment, 0, None)?;
+    let (valid, rest) = bytes
+        .split_at_checked(walk.end.offset)
+        .ok_or(AuditError::WorkerLost)?;
+    let mut dropped = None;
+    if torn.is_some() {
+        let length = rest
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at + 1);
+        let tail = rest.get(..length).unwrap_or_default();
+        layout::private_dir(&layout.torn())?;
+        let name = format!("{segment:010}-{}.bin", walk.end.offset);
+        layout::replace(&layout.torn().join(name), tail)?;
+        dropped = Some(Dropped {
+            segment,
+            bytes: length as u64,
+        });
+    }
+    layout::replace(&layout.segment(segment), valid)?;
+    Ok(dropped)
+}

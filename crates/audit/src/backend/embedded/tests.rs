@@ -1,0 +1,325 @@
+//! Disks that fail: what was acknowledged stands, what was not is answered as such.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use eonpro_core::component::{Component as _, Health};
+use eonpro_core::entropy::SystemEntropy;
+use eonpro_core::event::catalogue::{auth, phi};
+use eonpro_core::event::{Code, EmitError, Event, EventSink as _, ObjectRef, Outcome};
+use eonpro_core::id::{PublicId as _, RowId, SessionId, SubjectId};
+use eonpro_core::port::NoObserver;
+use eonpro_core::scope::Authority;
+use eonpro_core::time::{ManualClock, SystemClock, Timestamp};
+use eonpro_core::{RequestContext, task};
+use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, context, scope, tenant_id};
+
+use super::disk::{Disk, FileDisk, SegmentFile};
+use super::*;
+use crate::backend::key_file::KeyFileSigner;
+use crate::segment::Header;
+use crate::spool;
+use crate::verify::verify;
+
+/// Which calls fail: each counter counts down and fails its call at zero; below zero it rests.
+#[derive(Debug, Default)]
+struct Plan {
+    write: AtomicI64,
+    sync: AtomicI64,
+    fill: AtomicI64,
+    /// Fails every call while set.
+    dead: std::sync::atomic::AtomicBool,
+    /// Held by a sync that must wait.
+    gate: Mutex<()>,
+}
+
+impl Plan {
+    fn resting() -> Arc<Self> {
+        let plan = Self::default();
+        for counter in [&plan.write, &plan.sync, &plan.fill] {
+            counter.store(-1, Ordering::SeqCst);
+        }
+        Arc::new(plan)
+    }
+
+    fn check(&self, counter: &AtomicI64) -> io::Result<()> {
+        if self.dead.load(Ordering::SeqCst) || counter.fetch_sub(1, Ordering::SeqCst) == 0 {
+            return Err(io::Error::other("the test lets it fail"));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FailingDisk(FileDisk, Arc<Plan>);
+
+#[derive(Debug)]
+struct FailingFile(Box<dyn SegmentFile>, Arc<Plan>);
+
+impl Disk for FailingDisk {
+    fn create(&mut self, header: &Header) -> io::Result<Box<dyn SegmentFile>> {
+        self.1.check(&self.1.fill)?;
+        let file = self.0.create(header)?;
+        Ok(Box::new(FailingFile(file, Arc::clone(&self.1))))
+    }
+
+    fn open(&mut self, number: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let file = self.0.open(number)?;
+        Ok(Box::new(FailingFile(file, Arc::clone(&self.1))))
+    }
+}
+
+impl SegmentFile for FailingFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn fill(&mut self, length: u64) -> io::Result<()> {
+        self.1.check(&self.1.fill)?;
+        self.0.fill(length)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if let Err(error) = self.1.check(&self.1.write) {
+            // A failed write may have written a part.
+            self.0.write_at(&bytes[..bytes.len() / 2], offset)?;
+            return Err(error);
+        }
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        drop(self.1.gate.lock().unwrap());
+        self.1.check(&self.1.sync)?;
+        self.0.sync()
+    }
+}
+
+struct Bed {
+    dir: tempfile::TempDir,
+    plan: Arc<Plan>,
+    config: AuditConfig,
+    clock: SharedClock,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let config = AuditConfig {
+            fill_bytes: 16 * 1024,
+            checkpoint_every: 0,
+            ..AuditConfig::default()
+        };
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            plan: Plan::resting(),
+            config,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.dir.path().join("audit")
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test vouches for itself")]
+    fn parts(&self, folder: &Path) -> AuditParts {
+        AuditParts {
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::new(SystemEntropy::new()),
+            sealer: TestSealer::ready_for(&[&scope(1)]),
+            signer: Arc::new(KeyFileSigner::open_or_create(&folder.join("key")).unwrap()),
+            alerts: RecordingAlerts::new(),
+            observer: Arc::new(NoObserver),
+            authority: Authority::assume("test of failing disks"),
+        }
+    }
+
+    async fn open(&self) -> EmbeddedAudit {
+        let layout = Layout::new(&self.log());
+        let disk = FailingDisk(FileDisk(layout.clone()), Arc::clone(&self.plan));
+        let parts = self.parts(self.dir.path());
+        let opened = opening::open(Box::new(disk), layout, parts, self.config.clone()).await;
+        EmbeddedAudit(opened.unwrap())
+    }
+
+    fn cx(&self) -> RequestContext {
+        context(1, Actors::Clinician, &*self.clock, &SystemEntropy::new())
+    }
+
+    fn event(&self, data: impl eonpro_core::event::EventData) -> Arc<Event> {
+        Event::new(data, Outcome::Success, &*self.clock, &SystemEntropy::new())
+    }
+
+    /// An event of a type that fails closed.
+    fn viewed(&self) -> Arc<Event> {
+        let entropy = SystemEntropy::new();
+        self.event(phi::RecordViewed {
+            patient: SubjectId::random(&entropy),
+            resource: ObjectRef::new(Code::constant("patient"), RowId::random(&entropy)),
+            record_source: Code::constant("local"),
+        })
+    }
+
+    /// An event of a type that is spooled.
+    fn logout(&self) -> Arc<Event> {
+        let entropy = SystemEntropy::new();
+        self.event(auth::Logout {
+            session: SessionId::random(&entropy).uuid(),
+        })
+    }
+
+    fn verified(&self) -> Report {
+        let key = self.parts(self.dir.path()).verifying_key();
+        verify(&self.log(), &[key]).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn one_failed_write_or_sync_moves_to_a_new_segment_and_loses_nothing() {
+    for write in [true, false] {
+        let bed = Bed::new();
+        let audit = bed.open().await;
+        audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+        let counter = if write {
+            &bed.plan.write
+        } else {
+            &bed.plan.sync
+        };
+        counter.store(0, Ordering::SeqCst);
+        let receipt = audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+        assert_eq!(receipt.index, 1);
+        assert_eq!(audit.stats().abandoned, 1);
+        assert!(matches!(audit.health().await, Health::Degraded(_)));
+        audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+        audit.close().await;
+        let report = bed.verified();
+        assert_eq!((report.entries, report.unsigned), (4, 0));
+        assert!(bed.log().join("wal/0000000002.wal").exists());
+
+        let audit = bed.open().await;
+        let log = LogId::Tenant(tenant_id(1));
+        assert_eq!(audit.read(&bed.cx(), &log, 0..9).await.unwrap().len(), 3);
+        audit.close().await;
+        bed.verified();
+    }
+}
+
+#[tokio::test]
+async fn a_second_failure_fails_closed_and_the_caller_knows_that_the_outcome_is_open() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    bed.plan.dead.store(true, Ordering::SeqCst);
+    let in_flight = audit.append(&bed.cx(), &bed.viewed()).await.unwrap_err();
+    assert!(matches!(in_flight, AuditError::Poisoned), "{in_flight:?}");
+    assert_eq!(in_flight.written(), Written::Unknown);
+    bed.plan.dead.store(false, Ordering::SeqCst);
+    let later = audit.append(&bed.cx(), &bed.viewed()).await.unwrap_err();
+    assert!(matches!(later, AuditError::Down));
+    assert_eq!(later.written(), Written::No);
+    assert!(matches!(audit.health().await, Health::Unhealthy(_)));
+    audit.close().await;
+
+    let audit = bed.open().await;
+    audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    audit.close().await;
+    // The one in flight may be there or not; both acknowledged ones are.
+    assert!(bed.verified().entries >= 4);
+}
+
+#[tokio::test]
+async fn no_room_is_a_clear_error_and_the_log_goes_on_when_there_is_room_again() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    bed.plan.fill.store(0, Ordering::SeqCst);
+    let mut refused = 0;
+    for _ in 0..40 {
+        match audit.append(&bed.cx(), &bed.viewed()).await {
+            Ok(_) => {}
+            Err(AuditError::NoRoom(_)) => refused += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert_eq!(refused, 1);
+    audit.close().await;
+    assert_eq!(bed.verified().entries, 1 + 39);
+}
+
+#[tokio::test]
+async fn what_may_be_spooled_is_spooled_while_the_log_is_down_and_folded_in_once() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    bed.plan.dead.store(true, Ordering::SeqCst);
+    // In flight at the failure: it may be in the log, and goes to the spool all the same.
+    let events = [bed.logout(), bed.logout(), bed.logout()];
+    for event in &events {
+        audit.emit(&bed.cx(), event).await.unwrap();
+    }
+    let strict = audit.emit(&bed.cx(), &bed.viewed()).await;
+    assert!(matches!(strict, Err(EmitError::NotWritten(_))));
+    assert_eq!(audit.stats().spooled, 3);
+    bed.plan.dead.store(false, Ordering::SeqCst);
+    audit.close().await;
+    let spooled = spool::read(&Layout::new(&bed.log())).unwrap();
+    assert_eq!(spooled.entries.len(), 3);
+
+    for _ in 0..2 {
+        let audit = bed.open().await;
+        let log = LogId::Tenant(tenant_id(1));
+        let views = audit.read(&bed.cx(), &log, 0..9).await.unwrap();
+        let ids: Vec<String> = views.iter().map(|view| view.entry().unwrap().id).collect();
+        let expected: Vec<String> = events.iter().map(|event| event.id().to_string()).collect();
+        assert_eq!(ids, expected);
+        audit.close().await;
+        assert_eq!(bed.verified().spooled, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_makes_callers_wait_and_refuses_them_at_their_deadline() {
+    let mut bed = Bed::new();
+    bed.config.queue_entries = 4;
+    let clock = ManualClock::at(Timestamp::EPOCH);
+    bed.clock = Arc::new(clock.clone());
+    let audit = Arc::new(bed.open().await);
+    let plan = Arc::clone(&bed.plan);
+    let gate = task::blocking(move || {
+        // Held until the callers below have been refused.
+        let (ready, wait) = std::sync::mpsc::channel::<()>();
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        let holder = std::thread::spawn(move || {
+            let guard = plan.gate.lock().unwrap();
+            locked.send(()).unwrap();
+            let _ = wait.recv();
+            drop(guard);
+        });
+        is_locked.recv().unwrap();
+        (ready, holder)
+    });
+    let (release, holder) = gate.await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let (audit, cx, event) = (Arc::clone(&audit), bed.cx(), bed.viewed());
+        waiting.push(task::start(async move { audit.append(&cx, &event).await }));
+    }
+    // The deadline of those without one comes when the clock says so.
+    let mut refused = 0;
+    while waiting.iter().filter(|task| task.is_finished()).count() < 4 {
+        tokio::task::yield_now().await;
+        clock.advance(std::time::Duration::from_secs(1));
+    }
+    release.send(()).unwrap();
+    for task in waiting {
+        match task.await.unwrap() {
+            Ok(_) => {}
+            Err(AuditError::Overloaded { .. }) => refused += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    holder.join().unwrap();
+    assert_eq!(refused, 4);
+    audit.close().await;
+    assert_eq!(bed.verified().entries, 1 + 4);
+}

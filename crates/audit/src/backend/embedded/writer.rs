@@ -1,0 +1,415 @@
+//! The one thread that writes: it takes all that is queued, writes it as one batch, syncs once, and
+//! only then tells the callers.
+//!
+//! No timer: an idle log commits a single entry at once, and load makes its own batches. After a failed
+//! write or sync nothing in that segment is trusted any more: the batch is written again into a new
+//! segment, and if that fails too the log is down until it is opened again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use eonpro_core::event::Digest;
+use eonpro_core::port::Alert;
+use eonpro_core::time::SharedClock;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use super::alerts::Notice;
+use super::disk::{Disk, SegmentFile};
+use super::index::{Index, Spot, count};
+use super::queue::{Append, Job, NewLeaf};
+use super::recent::Recent;
+use crate::checkpoint::Checkpoint;
+use crate::config::AuditConfig;
+use crate::error::{AuditError, BatchFault};
+use crate::log_id::LogId;
+use crate::merkle::leaf_hash;
+use crate::replay::{LogState, Replay};
+use crate::segment::{self, End, HEADER_BYTES, Header, Kind, padded, push_frame};
+use crate::service::Receipt;
+use crate::walk::Until;
+use crate::wire;
+
+/// Room for the end frame and the declaration of a log.
+const SPARE: usize = 256;
+
+/// How far the log is durable.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub(super) until: Until,
+    /// Size and root of every log, the directory's included.
+    pub(super) heads: Vec<Checkpoint>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) file: Box<dyn SegmentFile>,
+    pub(super) config: AuditConfig,
+    pub(super) clock: SharedClock,
+    pub(super) index: Arc<Index>,
+    pub(super) alerts: mpsc::Sender<Notice>,
+    /// The logs with what is staged but not yet durable. After a final failure nobody reads it.
+    pub(super) replay: Replay,
+    pub(super) recent: Recent,
+    pub(super) segment: u64,
+    /// The end of what is durable in the segment.
+    pub(super) offset: usize,
+    /// How far the segment is filled with zeros.
+    pub(super) filled: usize,
+    pub(super) batch: u64,
+    pub(super) chain: Digest,
+    pub(super) down: bool,
+}
+
+/// A batch in the making.
+#[derive(Debug, Default)]
+struct Staged {
+    frames: Vec<u8>,
+    count: u64,
+    spots: Vec<(LogId, usize, u32)>,
+    answers: Vec<Answer>,
+    alerts: Vec<(LogId, Alert)>,
+}
+
+type Answer = (Append, Result<Vec<Receipt>, AuditError>);
+
+/// What one write and one sync will answer.
+#[derive(Debug, Default)]
+struct Group {
+    appends: Vec<Append>,
+    marks: Vec<oneshot::Sender<Result<Mark, AuditError>>>,
+    bytes: usize,
+    entries: usize,
+    ends: bool,
+}
+
+impl Group {
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Append(append) => {
+                let leaf = |leaf: &NewLeaf| padded(wire::HEAD_BYTES + leaf.bytes());
+                self.bytes += SPARE + append.leaves.iter().map(leaf).sum::<usize>();
+                self.entries += append.leaves.len();
+                self.appends.push(append);
+            }
+            Job::Mark(reply) => self.marks.push(reply),
+            Job::End => self.ends = true,
+        }
+    }
+}
+
+impl Writer {
+    /// Works until it is told to end, or all callers are gone.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        // A job that would have made a group too large waits for the next.
+        let mut held: VecDeque<Job> = VecDeque::new();
+        while let Some(first) = held.pop_front().or_else(|| jobs.recv().ok()) {
+            let mut group = Group::default();
+            group.take(first);
+            while !group.ends && group.entries < self.config.batch_entries {
+                let Ok(job) = jobs.try_recv() else { break };
+                if self.fits(&group, &job) {
+                    group.take(job);
+                } else {
+                    held.push_back(job);
+                    break;
+                }
+            }
+            let ends = group.ends;
+            self.commit(group);
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn fits(&self, group: &Group, job: &Job) -> bool {
+        match job {
+            Job::Append(append) => {
+                let bytes: usize = append.leaves.iter().map(NewLeaf::bytes).sum();
+                group.bytes + bytes <= self.config.batch_bytes
+                    && group.entries + append.leaves.len() <= self.config.batch_entries
+            }
+            Job::Mark(_) | Job::End => true,
+        }
+    }
+
+    fn commit(&mut self, group: Group) {
+        let answers = self.write(group.appends, group.bytes);
+        for (append, result) in answers {
+            // A caller that went away does not un-write its entry.
+            let _ = append.reply.send(result);
+        }
+        for mark in group.marks {
+            let answer = if self.down {
+                Err(AuditError::Down)
+            } else {
+                Ok(self.mark())
+            };
+            let _ = mark.send(answer);
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        let head = |log: &LogState| Checkpoint {
+            log: log.id,
+            size: log.tree.size(),
+            root: log.tree.root(),
+        };
+        Mark {
+            until: Until {
+                segment: self.segment,
+                offset: self.offset,
+            },
+            heads: self.replay.logs.iter().map(head).collect(),
+        }
+    }
+
+    fn write(&mut self, appends: Vec<Append>, bytes: usize) -> Vec<Answer> {
+        if appends.is_empty() {
+            return Vec::new();
+        }
+        if self.down {
+            return refuse(appends, |_| AuditError::Down);
+        }
+        if let Err(error) = self.make_room(bytes) {
+            let text = error.to_string();
+            return refuse(appends, |_| AuditError::NoRoom(text.as_str().into()));
+        }
+        let mut staged = self.stage(appends);
+        if staged.count == 0 {
+            return staged.answers;
+        }
+        let chain = segment::chain(&self.chain, self.batch, &staged.frames);
+        let end = End {
+            batch: self.batch,
+            frames: staged.count,
+            chain,
+        };
+        end.push(&mut staged.frames);
+        if let Err(first) = self.persist(&staged.frames) {
+            tracing::error!(error = %first.kind(), "a write to the audit log failed");
+            count(&self.index.counters.abandoned, 1);
+            if let Err(second) = self.roll().and_then(|()| self.persist(&staged.frames)) {
+                tracing::error!(error = %second.kind(), "the audit log is down");
+                self.down = true;
+                let appends = staged.answers.into_iter().map(|(append, _)| append);
+                return refuse(appends, |_| AuditError::Poisoned);
+            }
+        }
+        self.publish(&staged);
+        self.offset += staged.frames.len();
+        self.batch += 1;
+        self.chain = chain;
+        count(&self.index.counters.batches, 1);
+        count(&self.index.counters.bytes, staged.frames.len() as u64);
+        self.raise(staged.alerts);
+        staged.answers
+    }
+
+    /// Makes sure that `bytes` more fit behind zeros that are on disk.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let needed = bytes + SPARE;
+        if self.offset > HEADER_BYTES && self.offset + needed > self.config.segment_bytes {
+            self.roll()?;
+        }
+        self.fill(needed)
+    }
+
+    fn fill(&mut self, needed: usize) -> io::Result<()> {
+        let wanted = self.offset + needed;
+        if wanted > self.filled {
+            let ahead = (self.filled + self.config.fill_bytes).min(self.config.segment_bytes);
+            let length = wanted.max(ahead);
+            self.file.fill(length as u64)?;
+            self.filled = length;
+        }
+        Ok(())
+    }
+
+    /// Begins a new segment. What stands behind the durable end of the present one counts no more.
+    fn roll(&mut self) -> io::Result<()> {
+        let header = Header {
+            number: self.segment + 1,
+            first_batch: self.batch,
+            chain: self.chain,
+            previous_end: self.offset as u64,
+        };
+        self.file = self.disk.create(&header)?;
+        self.segment = header.number;
+        self.offset = HEADER_BYTES;
+        self.filled = HEADER_BYTES;
+        Ok(())
+    }
+
+    fn persist(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.fill(frames.len())?;
+        self.file.write_at(frames, self.offset as u64)?;
+        self.file.sync()
+    }
+
+    fn stage(&mut self, appends: Vec<Append>) -> Staged {
+        let mut staged = Staged::default();
+        for mut append in appends {
+            let result = match self.repeated(&append) {
+                Some(repeat) => repeat,
+                None => self.stage_append(&mut append, &mut staged),
+            };
+            staged.answers.push((append, result));
+        }
+        staged
+    }
+
+    /// The answer to an append of which at least a part was seen before.
+    fn repeated(&self, append: &Append) -> Option<Result<Vec<Receipt>, AuditError>> {
+        let mut known = Vec::new();
+        let mut seen: Vec<_> = Vec::with_capacity(append.leaves.len());
+        for leaf in &append.leaves {
+            if let NewLeaf::Entry { event, .. } = leaf {
+                known.extend(self.recent.get(*event));
+                seen.push(*event);
+            }
+        }
+        seen.sort_unstable();
+        let twice = seen.windows(2).any(|pair| pair.first() == pair.last());
+        let elsewhere = known.iter().any(|receipt| receipt.log != append.log);
+        if twice || elsewhere || (!known.is_empty() && known.len() < append.leaves.len()) {
+            return Some(Err(AuditError::Batch(BatchFault::PartialRepeat)));
+        }
+        if known.is_empty() {
+            return None;
+        }
+        count(&self.index.counters.repeats, known.len() as u64);
+        Some(Ok(known))
+    }
+
+    fn stage_append(
+        &mut self,
+        append: &mut Append,
+        staged: &mut Staged,
+    ) -> Result<Vec<Receipt>, AuditError> {
+        let log = append.log;
+        let number = match self.replay.numbers.get(&log) {
+            Some(number) => *number,
+            None => self.declare(log, staged)?,
+        };
+        let mut receipts = Vec::with_capacity(append.leaves.len());
+        let mut payload = Vec::new();
+        for leaf in &mut append.leaves {
+            payload.clear();
+            receipts.push(self.stage_leaf(number, leaf, &mut payload, staged)?);
+            if let NewLeaf::Entry { alert, .. } = leaf {
+                staged.alerts.extend(alert.take().map(|alert| (log, alert)));
+            }
+        }
+        Ok(receipts)
+    }
+
+    fn declare(&mut self, log: LogId, staged: &mut Staged) -> Result<u32, AuditError> {
+        // The directory and the system have their places beside the limit.
+        if matches!(log, LogId::Tenant(_)) && self.replay.logs.len() >= self.config.max_logs {
+            return Err(AuditError::TooManyLogs);
+        }
+        let number = self.replay.declare(log);
+        let origin = log.to_string();
+        push_frame(
+            &mut staged.frames,
+            Kind::Declare,
+            number,
+            0,
+            origin.as_bytes(),
+        );
+        staged.count += 1;
+        Ok(number)
+    }
+
+    fn stage_leaf(
+        &mut self,
+        number: u32,
+        leaf: &NewLeaf,
+        payload: &mut Vec<u8>,
+        staged: &mut Staged,
+    ) -> Result<Receipt, AuditError> {
+        let now = self.clock.wall();
+        let state = usize::try_from(number).ok();
+        let state = state.and_then(|number| self.replay.logs.get_mut(number));
+        let state = state.ok_or(AuditError::WorkerLost)?;
+        let mut recorded = self.replay.recorded;
+        let event = match leaf {
+            NewLeaf::Entry { event, tail, .. } => {
+                // Time goes forward in the log even where the wall clock steps back.
+                recorded = now.max(recorded.plus(Duration::from_nanos(1)));
+                wire::push_head(payload, &state.previous, recorded);
+                payload.extend_from_slice(tail);
+                Some(*event)
+            }
+            NewLeaf::Checkpoint(note) => {
+                payload.extend_from_slice(note);
+                None
+            }
+        };
+        let receipt = Receipt {
+            log: state.id,
+            index: state.tree.size(),
+            leaf: leaf_hash(payload),
+            recorded,
+        };
+        let length = u32::try_from(payload.len()).map_err(|_| AuditError::TooLarge)?;
+        staged.spots.push((state.id, staged.frames.len(), length));
+        push_frame(
+            &mut staged.frames,
+            Kind::Leaf,
+            number,
+            receipt.index,
+            payload,
+        );
+        staged.count += 1;
+        state.append(receipt.leaf);
+        self.replay.recorded = recorded;
+        if let Some(event) = event {
+            self.recent.insert(event, receipt);
+        }
+        Ok(receipt)
+    }
+
+    /// Shows readers what has become durable at the present offset.
+    fn publish(&self, staged: &Staged) {
+        let place = |at: usize| u32::try_from(self.offset + at).unwrap_or(u32::MAX);
+        let segment = u32::try_from(self.segment).unwrap_or(u32::MAX);
+        self.index
+            .publish(staged.spots.iter().map(|(log, at, length)| {
+                let spot = Spot {
+                    segment,
+                    offset: place(*at),
+                    length: *length,
+                };
+                (*log, spot)
+            }));
+    }
+
+    fn raise(&self, alerts: Vec<(LogId, Alert)>) {
+        for (log, alert) in alerts {
+            if self.alerts.try_send(Notice::Alert(log, alert)).is_err() {
+                count(&self.index.counters.alerts_dropped, 1);
+            }
+        }
+    }
+}
+
+fn refuse(
+    appends: impl IntoIterator<Item = Append>,
+    error: impl Fn(&Append) -> AuditError,
+) -> Vec<Answer> {
+    appends
+        .into_iter()
+        .map(|append| {
+            let error = error(&append);
+            (append, Err(error))
+        })
+        .collect()
+}

@@ -1,0 +1,89 @@
+//! The limits of the log. Every queue, batch, file and map has one.
+
+use std::time::Duration;
+
+use crate::checkpoint::VerifyingKey;
+use crate::error::AuditError;
+use crate::segment::MAX_PAYLOAD;
+
+const MIB: usize = 1024 * 1024;
+const GIB: usize = 1024 * MIB;
+
+/// How the embedded log behaves. The defaults suit a server; tests make the files smaller.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct AuditConfig {
+    /// Bytes of entries that may wait or be in flight; beyond it callers wait. At most 2 GiB.
+    pub queue_bytes: usize,
+    /// Entries that may wait or be in flight; beyond it callers wait.
+    pub queue_entries: usize,
+    /// How long a caller without a deadline waits for room in the queue.
+    pub queue_wait: Duration,
+    /// Bytes that one write and one sync take at most, unless one batch alone is larger.
+    pub batch_bytes: usize,
+    /// Entries that one write and one sync take at most, and the longest `append_batch`.
+    pub batch_entries: usize,
+    /// The size at which a new segment file begins. At most 1 GiB.
+    pub segment_bytes: usize,
+    /// How far ahead a segment is filled with zeros, so that a sync need not write metadata.
+    pub fill_bytes: usize,
+    /// How many recent event ids are remembered, over all logs, to fold repeats. About 120 bytes
+    /// each.
+    pub recent_ids: usize,
+    /// How many logs, that is tenants, may exist.
+    pub max_logs: usize,
+    /// A checkpoint is signed after this many entries; 0 leaves it to `checkpoint` and `close`.
+    pub checkpoint_every: u64,
+    /// How many entries one `read` returns.
+    pub read_limit: usize,
+    /// How many alerts may wait for their sink; more are dropped and counted.
+    pub alert_queue: usize,
+    /// How long `close` waits for alerts to be delivered.
+    pub alert_drain: Duration,
+    /// How many entries the spool may hold.
+    pub spool_entries: usize,
+    /// Keys that signed earlier checkpoints. The signer's own key is always accepted.
+    pub previous_keys: Vec<VerifyingKey>,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            queue_bytes: 16 * MIB,
+            queue_entries: 16_384,
+            queue_wait: Duration::from_secs(10),
+            batch_bytes: 4 * MIB,
+            batch_entries: 4_096,
+            segment_bytes: 64 * MIB,
+            fill_bytes: 4 * MIB,
+            recent_ids: 65_536,
+            max_logs: 65_536,
+            checkpoint_every: 10_000,
+            read_limit: 4_096,
+            alert_queue: 1_024,
+            alert_drain: Duration::from_secs(5),
+            spool_entries: 10_000,
+            previous_keys: Vec::new(),
+        }
+    }
+}
+
+impl AuditConfig {
+    /// Refuses limits that contradict each other.
+    pub(crate) fn check(&self) -> Result<(), AuditError> {
+        let refused = if self.queue_bytes < MAX_PAYLOAD || self.queue_bytes > 2 * GIB - 1 {
+            "queue_bytes is 64 KiB to 2 GiB"
+        } else if self.batch_bytes < MAX_PAYLOAD || self.batch_bytes > GIB / 2 {
+            "batch_bytes is 64 KiB to 512 MiB"
+        } else if self.segment_bytes > GIB {
+            "segment_bytes is at most 1 GiB"
+        } else if self.queue_entries == 0 || self.batch_entries == 0 || self.alert_queue == 0 {
+            "queue_entries, batch_entries and alert_queue are above zero"
+        } else if self.spool_entries > self.recent_ids {
+            "spool_entries is at most recent_ids, so that repeats in the spool are folded"
+        } else {
+            return Ok(());
+        };
+        Err(AuditError::Config(refused))
+    }
+}

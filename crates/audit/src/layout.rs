@@ -1,0 +1,242 @@
+//! The files of a log directory: where they are, what they are called, how they are read.
+//!
+//! `LOCK`, `checkpoint` (the directory log's signed head), `wal/<ten digits>.wal`, `spool`, and
+//! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::fault::{Fault, Place, VerifyError};
+use crate::segment::{HEADER_BYTES, Header};
+
+/// The name of the file with the directory log's signed head.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// The name of the file with entries that the log could not take.
+pub(crate) const SPOOL: &str = "spool";
+/// No segment is longer; a longer file is no segment.
+const MAX_SEGMENT_BYTES: u64 = 2 << 30;
+/// No checkpoint file is longer.
+const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+
+/// A log directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout(PathBuf);
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
+    /// The name of a segment inside the directory.
+    pub(crate) fn segment_name(number: u64) -> String {
+        format!("wal/{number:010}.wal")
+    }
+
+    pub(crate) fn segment(&self, number: u64) -> PathBuf {
+        self.0.join(Self::segment_name(number))
+    }
+
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.0.join("wal")
+    }
+
+    pub(crate) fn torn(&self) -> PathBuf {
+        self.0.join("torn")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("LOCK")
+    }
+
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.0.join(CHECKPOINT)
+    }
+
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.0.join(SPOOL)
+    }
+
+    /// Creates what is missing of the directories, durably.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        for dir in [self.0.clone(), self.wal()] {
+            if !dir.is_dir() {
+                private_dir(&dir)?;
+                sync_parent(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many segments there are; they are numbered from 1 without gaps.
+    pub(crate) fn segments(&self) -> Result<u64, VerifyError> {
+        let entries = match fs::read_dir(self.wal()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(VerifyError::NoLog),
+            other => other?,
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(".tmp") {
+                continue;
+            }
+            let Some(number) = segment_number(&name) else {
+                let place = Place::file("wal", 0);
+                return Err(VerifyError::tampered(place, Fault::Stray));
+            };
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        for (expected, number) in (1..).zip(&numbers) {
+            if *number != expected {
+                let place = Place::file(&Self::segment_name(expected), 0);
+                return Err(VerifyError::tampered(place, Fault::Segment));
+            }
+        }
+        Ok(numbers.len() as u64)
+    }
+
+    /// The header of a segment.
+    pub(crate) fn header(&self, number: u64) -> Result<Header, VerifyError> {
+        let bytes = self.read(number, 0, Some(HEADER_BYTES))?;
+        Header::parse(&bytes)
+            .filter(|header| header.number == number)
+            .ok_or_else(|| {
+                let place = Place::file(&Self::segment_name(number), 0);
+                VerifyError::tampered(place, Fault::Header)
+            })
+    }
+
+    /// The bytes of a segment from `from` up to `until`, or up to its end.
+    pub(crate) fn read(
+        &self,
+        number: u64,
+        from: usize,
+        until: Option<usize>,
+    ) -> Result<Vec<u8>, VerifyError> {
+        let mut file = File::open(self.segment(number))?;
+        let length = file.metadata()?.len();
+        if length > MAX_SEGMENT_BYTES {
+            let place = Place::file(&Self::segment_name(number), 0);
+            return Err(VerifyError::tampered(place, Fault::Segment));
+        }
+        let until = until.map_or(length, |until| length.min(until as u64));
+        file.seek(SeekFrom::Start(from as u64))?;
+        let wanted = until.saturating_sub(from as u64);
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+        file.take(wanted).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The text of the checkpoint file, if there is one.
+    pub(crate) fn read_checkpoint(&self) -> Result<Option<String>, VerifyError> {
+        let fault = || VerifyError::tampered(Place::file(CHECKPOINT, 0), Fault::Checkpoint);
+        let file = match File::open(self.checkpoint()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_CHECKPOINT_BYTES).read_to_end(&mut bytes)?;
+        String::from_utf8(bytes).map(Some).map_err(|_| fault())
+    }
+
+    /// What lies in the directory and belongs to nothing.
+    pub(crate) fn stray(&self) -> Result<(), VerifyError> {
+        for entry in fs::read_dir(&self.0)? {
+            let name = entry?.file_name();
+            let known = ["LOCK", "wal", "torn", CHECKPOINT, SPOOL];
+            let name = name.to_string_lossy();
+            if !known.contains(&&*name) && !name.ends_with(".tmp") {
+                let place = Place::file(".", 0);
+                return Err(VerifyError::tampered(place, Fault::Stray));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".wal")?;
+    let plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// Options that create files which only their owner may read.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// Creates a directory, and its parents, that only its owner may enter.
+pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(path)
+}
+
+/// Puts `bytes` at `path`, whole or not at all, durable when it returns.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path);
+    let mut file = private()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+/// The name under which a file is written before it gets its own.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+/// Makes a name durable, not only the bytes behind it.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_numbered_from_one_without_gaps() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        assert!(matches!(layout.segments(), Err(VerifyError::NoLog)));
+        layout.create().unwrap();
+        assert_eq!(layout.segments().unwrap(), 0);
+        for number in [1, 2, 4] {
+            fs::write(layout.segment(number), b"").unwrap();
+        }
+        let error = layout.segments().unwrap_err().to_string();
+        assert!(error.starts_with("wal/0000000003.wal"), "{error}");
+        fs::rename(layout.segment(4), layout.segment(3)).unwrap();
+        assert_eq!(layout.segments().unwrap(), 3);
+        fs::write(layout.wal().join("left.tmp"), b"").unwrap();
+        assert_eq!(layout.segments().unwrap(), 3);
+        fs::write(layout.wal().join("3.wal"), b"").unwrap();
+        assert!(layout.segments().is_err());
+    }
+}

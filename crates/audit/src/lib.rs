@@ -1,0 +1,61 @@
+//! A durable, hash-chained, Merkle-committed audit log that takes typed events only.
+//!
+//! An append returns after `fdatasync`, never before. Each tenant has a log of its own, events
+//! without a tenant go to the `system` log, and the *directory log* holds the signed checkpoints of
+//! all others, so that its root covers everything. Each log is an RFC 6962 Merkle tree whose leaves
+//! also carry a hash chain; checkpoints are C2SP signed notes. [`verify()`] checks a directory on
+//! disk without the service and names the first bad entry.
+//!
+//! What this proves, and what it does not, is said in `docs/formats/audit.md`: in short, it detects
+//! every change by somebody without the signing key, and nobody outside can detect a rewrite by
+//! somebody who has it until checkpoints are anchored elsewhere.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use eonpro_audit::{AuditConfig, AuditError, AuditLog, AuditParts, EmbeddedAudit, verify};
+//!
+//! async fn last_look(dir: &Path, parts: AuditParts) -> Result<(), AuditError> {
+//!     let key = parts.verifying_key();
+//!     let audit = EmbeddedAudit::open(dir, parts, AuditConfig::default()).await?;
+//!     let head = audit.checkpoint().await?;
+//!     eonpro_core::component::Component::close(&audit).await;
+//!     let report = verify(dir, &[key])?;
+//!     assert!(report.entries >= head.entries);
+//!     Ok(())
+//! }
+//! ```
+
+mod alert;
+mod backend;
+mod checkpoint;
+mod config;
+mod entry;
+mod error;
+mod events;
+mod fault;
+mod hex;
+mod layout;
+mod log_id;
+pub mod merkle;
+mod note;
+mod replay;
+mod scan;
+mod segment;
+mod service;
+mod spool;
+mod verify;
+mod walk;
+mod wire;
+
+pub use alert::alert_for;
+pub use backend::embedded::{AuditParts, EmbeddedAudit};
+pub use backend::key_file::{KeyFileError, KeyFileSigner};
+pub use checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
+pub use config::AuditConfig;
+pub use error::{AuditError, BatchFault, Written};
+pub use fault::{Fault, Place, VerifyError};
+pub use log_id::LogId;
+pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
+pub use verify::{Report, verify};
+pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};

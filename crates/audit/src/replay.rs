@@ -1,0 +1,283 @@
+//! The logs as their batches build them up, each rule checked on the way.
+//!
+//! The same rules serve opening, signing and verifying: an index follows its predecessor, a leaf
+//! names its predecessor's hash, the recording time grows, an entry's tenant is its log's, and where
+//! a checkpoint was signed the root is the signed one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use eonpro_core::event::Digest;
+use eonpro_core::id::EventId;
+use eonpro_core::time::Timestamp;
+
+use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
+use crate::fault::{Fault, Place, VerifyError};
+use crate::log_id::LogId;
+use crate::merkle::{CompactRange, leaf_hash, sha256};
+use crate::scan::{Batch, Break};
+use crate::segment::{Frame, Kind};
+use crate::wire::Leaf;
+
+/// One log at some size.
+#[derive(Debug, Clone)]
+pub(crate) struct LogState {
+    pub(crate) id: LogId,
+    pub(crate) tree: CompactRange,
+    /// What the next leaf must name as its predecessor.
+    pub(crate) previous: Digest,
+}
+
+impl LogState {
+    /// The log without entries. Its first leaf names the hash of its origin.
+    pub(crate) fn new(id: LogId) -> Self {
+        Self {
+            id,
+            tree: CompactRange::new(),
+            previous: sha256(&[id.to_string().as_bytes()]),
+        }
+    }
+
+    pub(crate) fn append(&mut self, leaf: Digest) {
+        self.tree.append(leaf);
+        self.previous = leaf;
+    }
+}
+
+/// What signed checkpoints say: the root of a log at a size.
+#[derive(Debug, Default)]
+pub(crate) struct Signed(HashMap<LogId, BTreeMap<u64, Digest>>);
+
+impl Signed {
+    /// Takes a checkpoint; two that contradict each other are a fault.
+    pub(crate) fn add(&mut self, point: &Checkpoint) -> Result<(), Fault> {
+        let roots = self.0.entry(point.log).or_default();
+        match roots.insert(point.size, point.root) {
+            Some(other) if other != point.root => Err(Fault::Root),
+            _ => Ok(()),
+        }
+    }
+
+    fn root(&self, log: LogId, size: u64) -> Option<Digest> {
+        self.0.get(&log)?.get(&size).copied()
+    }
+
+    /// The largest signed size of `log`.
+    pub(crate) fn size(&self, log: LogId) -> u64 {
+        let last = self.0.get(&log).and_then(BTreeMap::last_key_value);
+        last.map_or(0, |(size, _)| *size)
+    }
+
+    /// The logs that were signed, in order.
+    fn logs(&self) -> Vec<LogId> {
+        let mut logs: Vec<LogId> = self.0.keys().copied().collect();
+        logs.sort_unstable();
+        logs
+    }
+
+    /// How many checkpoints there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.values().map(|roots| roots.len() as u64).sum()
+    }
+}
+
+/// One leaf that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    /// The number of its log.
+    pub(crate) log: u32,
+    pub(crate) index: u64,
+    pub(crate) leaf: Digest,
+    pub(crate) recorded: Timestamp,
+    /// Its event; none in the directory log.
+    pub(crate) event: Option<EventId>,
+    /// Where its frame begins in the segment.
+    pub(crate) offset: usize,
+    /// How long its payload is.
+    pub(crate) length: usize,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(crate) struct Replay {
+    /// The logs by their numbers.
+    pub(crate) logs: Vec<LogState>,
+    pub(crate) numbers: HashMap<LogId, u32>,
+    /// The latest recording time of all logs.
+    pub(crate) recorded: Timestamp,
+}
+
+impl Replay {
+    pub(crate) fn new() -> Self {
+        Self {
+            logs: Vec::new(),
+            numbers: HashMap::new(),
+            recorded: Timestamp::from_nanos(i64::MIN),
+        }
+    }
+
+    /// Declares a log under the next number.
+    pub(crate) fn declare(&mut self, id: LogId) -> u32 {
+        let number = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(id, number);
+        self.logs.push(LogState::new(id));
+        number
+    }
+
+    /// The entries of all logs but the directory.
+    pub(crate) fn entries(&self) -> u64 {
+        self.ordinary().map(|log| log.tree.size()).sum()
+    }
+
+    /// All logs but the directory.
+    pub(crate) fn ordinary(&self) -> impl Iterator<Item = &LogState> {
+        self.logs.iter().filter(|log| log.id != LogId::Directory)
+    }
+
+    /// Takes the frames of one intact batch of the file `name`, telling `seen` each leaf.
+    pub(crate) fn apply(
+        &mut self,
+        batch: &Batch<'_>,
+        name: &str,
+        signed: &Signed,
+        mut seen: impl FnMut(&Taken),
+    ) -> Result<(), VerifyError> {
+        for (offset, frame) in &batch.frames {
+            match frame.kind {
+                Kind::Declare => self.take_declaration(frame, *offset, name)?,
+                Kind::Leaf => seen(&self.take_leaf(frame, *offset, name, signed)?),
+                // A batch never has its end among its frames.
+                Kind::End => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_declaration(
+        &mut self,
+        frame: &Frame<'_>,
+        offset: usize,
+        name: &str,
+    ) -> Result<(), VerifyError> {
+        let origin = std::str::from_utf8(frame.payload).ok();
+        match origin.and_then(LogId::parse) {
+            Some(log)
+                if frame.log as usize == self.logs.len() && !self.numbers.contains_key(&log) =>
+            {
+                self.declare(log);
+                Ok(())
+            }
+            _ => Err(VerifyError::tampered(
+                Place::file(name, offset),
+                Fault::Declaration,
+            )),
+        }
+    }
+
+    fn take_leaf(
+        &mut self,
+        frame: &Frame<'_>,
+        offset: usize,
+        name: &str,
+        signed: &Signed,
+    ) -> Result<Taken, VerifyError> {
+        let latest = self.recorded;
+        let log = usize::try_from(frame.log).ok();
+        let Some(state) = log.and_then(|number| self.logs.get_mut(number)) else {
+            let place = Place::file(name, offset);
+            return Err(VerifyError::tampered(place, Fault::Declaration));
+        };
+        let (id, index) = (state.id, state.tree.size());
+        let at = |index, fault| VerifyError::tampered(Place::entry(id, index), fault);
+        if frame.index != index {
+            return Err(at(index, Fault::Gap));
+        }
+        let mut taken = Taken {
+            log: frame.log,
+            index,
+            leaf: leaf_hash(frame.payload),
+            recorded: latest,
+            event: None,
+            offset,
+            length: frame.payload.len(),
+        };
+        if id != LogId::Directory {
+            let leaf = Leaf::parse(frame.payload).map_err(|_| at(index, Fault::Leaf))?;
+            let (event, tenant) = leaf.brief().map_err(|_| at(index, Fault::Leaf))?;
+            if leaf.previous != state.previous {
+                // The one that was changed is the predecessor, whose hash is no longer the one named.
+                return Err(at(index.saturating_sub(1), Fault::Previous));
+            }
+            if leaf.recorded <= latest {
+                return Err(at(index, Fault::Recorded));
+            }
+            if matches!(id, LogId::Tenant(own) if tenant != Some(own)) {
+                return Err(at(index, Fault::Tenant));
+            }
+            taken.recorded = leaf.recorded;
+            taken.event = Some(event);
+        }
+        state.append(taken.leaf);
+        if let Some(root) = signed.root(id, index + 1)
+            && root != state.tree.root()
+        {
+            return Err(at(index, Fault::Root));
+        }
+        self.recorded = taken.recorded;
+        Ok(taken)
+    }
+
+    /// The first signed entry that is missing, if one is.
+    pub(crate) fn missing(&self, signed: &Signed) -> Option<Place> {
+        signed.logs().into_iter().find_map(|log| {
+            let there = self.size(log);
+            (there < signed.size(log)).then(|| Place::entry(log, there))
+        })
+    }
+
+    /// The number of leaves of `log`.
+    pub(crate) fn size(&self, log: LogId) -> u64 {
+        let number = self.numbers.get(&log).map(|number| *number as usize);
+        number
+            .and_then(|number| self.logs.get(number))
+            .map_or(0, |state| state.tree.size())
+    }
+
+    /// Which entry a break concerns, as far as the damage tells; else the file and the offset.
+    pub(crate) fn blame(&self, broken: &Break<'_>, name: &str) -> Place {
+        let says = broken.says.filter(|says| says.kind == Kind::Leaf);
+        let entry = says.and_then(|says| {
+            let (id, size) = self.standing(says.log, &broken.before)?;
+            let same = |frame: &&Frame<'_>| frame.kind == Kind::Leaf && frame.log == says.log;
+            let index = size + broken.before.iter().filter(same).count() as u64;
+            // The index must agree, or it is the log's number that was damaged.
+            (says.index == index).then(|| Place::entry(id, index))
+        });
+        entry.unwrap_or_else(|| Place::file(name, broken.offset))
+    }
+
+    /// A log by its number, which `before` may declare, and its size without `before`.
+    fn standing(&self, number: u32, before: &[Frame<'_>]) -> Option<(LogId, u64)> {
+        if let Some(state) = self.logs.get(usize::try_from(number).ok()?) {
+            return Some((state.id, state.tree.size()));
+        }
+        let declares = |frame: &&Frame<'_>| frame.kind == Kind::Declare && frame.log == number;
+        let frame = before.iter().find(declares)?;
+        let id = LogId::parse(std::str::from_utf8(frame.payload).ok()?)?;
+        Some((id, 0))
+    }
+}
+
+/// The checkpoint in a leaf of the directory log.
+pub(crate) fn directory_leaf(
+    bytes: &[u8],
+    index: u64,
+    keys: &[VerifyingKey],
+) -> Result<Checkpoint, VerifyError> {
+    let fault = |fault| VerifyError::tampered(Place::entry(LogId::Directory, index), fault);
+    let text = std::str::from_utf8(bytes).map_err(|_| fault(Fault::Checkpoint))?;
+    match Checkpoint::open(text, keys) {
+        Ok(point) if point.log != LogId::Directory => Ok(point),
+        Ok(_) | Err(CheckpointError::Malformed) => Err(fault(Fault::Checkpoint)),
+        Err(CheckpointError::Signature) => Err(fault(Fault::Signature)),
+    }
+}

@@ -1,0 +1,222 @@
+//! A walk over the segments of a directory, in order, through the rules of [`Replay`].
+//!
+//! A walk stops where the log stops and can go on later: opening, signing and verifying are walks
+//! over the bytes on disk that differ only in where they start and end.
+
+use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
+use crate::fault::{Fault, Place, VerifyError};
+use crate::layout::{CHECKPOINT, Layout};
+use crate::log_id::LogId;
+use crate::replay::{Replay, Signed, Taken, directory_leaf};
+use crate::scan::Cursor;
+use crate::segment::{self, Frame, HEADER_BYTES, Kind};
+
+/// A place up to which everything is known to be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Until {
+    pub(crate) segment: u64,
+    pub(crate) offset: usize,
+}
+
+/// A tail that a crash may have left.
+#[derive(Debug)]
+pub(crate) struct Torn {
+    /// Where reading stopped, and why.
+    pub(crate) place: Place,
+    pub(crate) fault: Fault,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    pub(crate) replay: Replay,
+    /// The segment that is being read; 0 before the first.
+    pub(crate) segment: u64,
+    /// The end of the last batch read, in that segment, with its number and chain.
+    pub(crate) end: Cursor,
+}
+
+impl Walk {
+    /// A walk from the beginning.
+    pub(crate) fn new() -> Self {
+        Self {
+            replay: Replay::new(),
+            segment: 0,
+            end: Cursor {
+                offset: 0,
+                batch: 0,
+                chain: segment::genesis(),
+            },
+        }
+    }
+
+    /// Reads on, up to `until` or to the end, telling `seen` the segment and each leaf. A tail that
+    /// a crash may have left is returned; before `until` there is none.
+    pub(crate) fn advance(
+        &mut self,
+        layout: &Layout,
+        signed: &Signed,
+        until: Option<Until>,
+        mut seen: impl FnMut(u64, &Taken),
+    ) -> Result<Option<Torn>, VerifyError> {
+        let last = match until {
+            Some(until) => until.segment,
+            None => layout.segments()?,
+        };
+        loop {
+            if self.segment > 0 {
+                let limit = if self.segment < last {
+                    Some(self.valid_end(layout)?)
+                } else {
+                    until.map(|until| until.offset)
+                };
+                let tail = self.read_segment(layout, signed, limit, &mut seen)?;
+                if tail.is_some() || self.segment >= last {
+                    return Ok(tail);
+                }
+            }
+            if self.segment >= last {
+                return Ok(None);
+            }
+            self.enter_next(layout)?;
+        }
+    }
+
+    /// How many bytes of the present segment count, as the next one says.
+    fn valid_end(&self, layout: &Layout) -> Result<usize, VerifyError> {
+        let next = layout.header(self.segment + 1)?;
+        usize::try_from(next.previous_end).map_err(|_| self.bad_header(self.segment + 1))
+    }
+
+    fn bad_header(&self, segment: u64) -> VerifyError {
+        let name = Layout::segment_name(segment);
+        VerifyError::tampered(Place::file(&name, 0), Fault::Header)
+    }
+
+    fn enter_next(&mut self, layout: &Layout) -> Result<(), VerifyError> {
+        let header = layout.header(self.segment + 1)?;
+        let fits = header.first_batch == self.end.batch
+            && header.chain == self.end.chain
+            && header.previous_end == self.end.offset as u64;
+        if !fits {
+            return Err(self.bad_header(self.segment + 1));
+        }
+        self.segment += 1;
+        self.end.offset = HEADER_BYTES;
+        Ok(())
+    }
+
+    /// Reads the rest of the present segment. With a `limit`, its batches must reach just there.
+    fn read_segment(
+        &mut self,
+        layout: &Layout,
+        signed: &Signed,
+        limit: Option<usize>,
+        seen: &mut impl FnMut(u64, &Taken),
+    ) -> Result<Option<Torn>, VerifyError> {
+        let name = Layout::segment_name(self.segment);
+        let base = self.end.offset;
+        let bytes = layout.read(self.segment, base, limit)?;
+        let mut cursor = Cursor {
+            offset: 0,
+            ..self.end
+        };
+        loop {
+            match cursor.next(&bytes) {
+                Ok(Some(batch)) => {
+                    let number = self.segment;
+                    self.replay.apply(&batch, &name, signed, |taken| {
+                        let offset = taken.offset + base;
+                        seen(number, &Taken { offset, ..*taken });
+                    })?;
+                    self.end = Cursor {
+                        offset: base + cursor.offset,
+                        ..cursor
+                    };
+                }
+                Ok(None) => break,
+                Err(mut broken) => {
+                    broken.offset += base;
+                    let place = self.replay.blame(&broken, &name);
+                    if limit.is_none() && !broken.later_batch {
+                        return Ok(Some(Torn {
+                            place,
+                            fault: broken.fault,
+                        }));
+                    }
+                    return Err(VerifyError::tampered(place, broken.fault));
+                }
+            }
+        }
+        match limit {
+            Some(limit) if self.end.offset != limit => {
+                let place = Place::file(&name, self.end.offset);
+                Err(VerifyError::tampered(place, Fault::Batch))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The signed checkpoints in a directory: all leaves of the directory log, and its own head.
+///
+/// Reads frames by their checksums alone and stops at the first that is damaged: the walk that
+/// follows names the damage.
+pub(crate) fn signed_points(
+    layout: &Layout,
+    keys: &[VerifyingKey],
+    until: Option<Until>,
+) -> Result<(Signed, Option<Checkpoint>), VerifyError> {
+    let mut signed = Signed::default();
+    let segments = match until {
+        Some(until) => until.segment,
+        None => layout.segments()?,
+    };
+    let mut directory = None;
+    for number in 1..=segments {
+        let limit = if number < segments {
+            let next = layout.header(number + 1)?;
+            Some(usize::try_from(next.previous_end).unwrap_or(usize::MAX))
+        } else {
+            until.map(|until| until.offset)
+        };
+        let bytes = layout.read(number, HEADER_BYTES, limit)?;
+        let mut at = 0;
+        while let Some(frame) = Frame::parse(bytes.get(at..).unwrap_or_default()) {
+            at += frame.length;
+            if frame.kind == Kind::Declare && frame.payload == directory_origin().as_bytes() {
+                directory = Some(frame.log);
+            } else if frame.kind == Kind::Leaf && Some(frame.log) == directory {
+                let point = directory_leaf(frame.payload, frame.index, keys)?;
+                let place = Place::entry(LogId::Directory, frame.index);
+                signed
+                    .add(&point)
+                    .map_err(|fault| VerifyError::tampered(place, fault))?;
+            }
+        }
+    }
+    let head = head(layout, keys)?;
+    if let Some(head) = &head {
+        let place = Place::file(CHECKPOINT, 0);
+        signed
+            .add(head)
+            .map_err(|fault| VerifyError::tampered(place, fault))?;
+    }
+    Ok((signed, head))
+}
+
+fn directory_origin() -> String {
+    LogId::Directory.to_string()
+}
+
+fn head(layout: &Layout, keys: &[VerifyingKey]) -> Result<Option<Checkpoint>, VerifyError> {
+    let fault = |fault| VerifyError::tampered(Place::file(CHECKPOINT, 0), fault);
+    let Some(text) = layout.read_checkpoint()? else {
+        return Ok(None);
+    };
+    match Checkpoint::open(&text, keys) {
+        Ok(head) if head.log == LogId::Directory => Ok(Some(head)),
+        Ok(_) | Err(CheckpointError::Malformed) => Err(fault(Fault::Checkpoint)),
+        Err(CheckpointError::Signature) => Err(fault(Fault::Signature)),
+    }
+}

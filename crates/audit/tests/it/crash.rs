@@ -1,0 +1,210 @@
+//! kill -9 in the middle of appends: every acknowledged entry is there exactly once, and nothing that
+//! the crash left looks like tampering.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use eonpro_audit::{
+    AuditConfig, AuditLog as _, AuditParts, EmbeddedAudit, KeyFileSigner, LogId, VerifyError,
+    VerifyingKey, verify,
+};
+use eonpro_core::RequestContext;
+use eonpro_core::component::Component as _;
+use eonpro_core::entropy::SystemEntropy;
+use eonpro_core::event::catalogue::phi;
+use eonpro_core::event::{Code, Event, ObjectRef, Outcome};
+use eonpro_core::id::{RowId, SubjectId};
+use eonpro_core::port::{NoObserver, Signer as _};
+use eonpro_core::scope::Authority;
+use eonpro_core::task;
+use eonpro_core::time::SystemClock;
+use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, context, scope, tenant_id};
+
+const FOLDER: &str = "EONPRO_AUDIT_CRASH_FOLDER";
+const ROUNDS: &str = "EONPRO_CRASH_ROUNDS";
+const TASKS: u64 = 64;
+const TENANTS: u64 = 3;
+/// What a test run without the campaign does.
+const SHORT: u64 = 8;
+
+#[expect(clippy::disallowed_methods, reason = "the test talks to its child")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test vouches for itself")]
+async fn open(folder: &Path) -> EmbeddedAudit {
+    let signer = KeyFileSigner::open_or_create(&folder.join("audit.key")).unwrap();
+    let parts = AuditParts {
+        clock: Arc::new(SystemClock::new()),
+        entropy: Arc::new(SystemEntropy::new()),
+        sealer: TestSealer::ready_for(&[&scope(1), &scope(2), &scope(3)]),
+        signer: Arc::new(signer),
+        alerts: RecordingAlerts::new(),
+        observer: Arc::new(NoObserver),
+        authority: Authority::assume("crash test of the audit log"),
+    };
+    let mut config = AuditConfig::default();
+    config.segment_bytes = 256 * 1024;
+    config.fill_bytes = 32 * 1024;
+    config.checkpoint_every = 300;
+    EmbeddedAudit::open(&folder.join("audit"), parts, config)
+        .await
+        .unwrap()
+}
+
+fn viewed() -> Arc<Event> {
+    let (clock, entropy) = (SystemClock::new(), SystemEntropy::new());
+    let viewed = phi::RecordViewed {
+        patient: SubjectId::random(&entropy),
+        resource: ObjectRef::new(Code::constant("patient"), RowId::random(&entropy)),
+        record_source: Code::constant("local"),
+    };
+    Event::new(viewed, Outcome::Success, &clock, &entropy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of the crash test; does nothing by itself"]
+async fn child_appends_until_it_is_killed() {
+    let Some(folder) = variable(FOLDER) else {
+        return;
+    };
+    let audit = Arc::new(open(Path::new(&folder)).await);
+    let (clock, entropy) = (SystemClock::new(), SystemEntropy::new());
+    let tasks = (0..TASKS).map(|number| {
+        let audit = Arc::clone(&audit);
+        let tenant = u128::from(1 + number % TENANTS);
+        let cx = context(tenant, Actors::Clinician, &clock, &entropy);
+        task::start(async move {
+            for _ in 0..u64::MAX {
+                let event = viewed();
+                let receipt = audit.append(&cx, &event).await.unwrap();
+                writeln!(
+                    std::io::stdout().lock(),
+                    "acknowledged {tenant} {} {} durably",
+                    receipt.index,
+                    event.id()
+                )
+                .unwrap();
+            }
+        })
+    });
+    for running in tasks.collect::<Vec<_>>() {
+        running.await.unwrap();
+    }
+}
+
+type Acknowledged = BTreeMap<(u128, u64), String>;
+
+/// Tenant, index and event of a line of the child. The test harness may have begun the line.
+fn acknowledgement(line: &str) -> Option<((u128, u64), String)> {
+    let (_, words) = line.split_once("acknowledged ")?;
+    // A line torn by the kill lacks its end.
+    let mut words = words.strip_suffix(" durably")?.split(' ');
+    let tenant = words.next()?.parse().ok()?;
+    let index = words.next()?.parse().ok()?;
+    Some(((tenant, index), words.next()?.to_owned()))
+}
+
+fn start(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["crash::child_appends_until_it_is_killed", "--exact"])
+        .args(["--ignored", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs the child until it has acknowledged `enough` entries, kills it, and adds them to `all`.
+fn crash(folder: &Path, enough: u64, all: &mut Acknowledged) {
+    let mut child = start(folder);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut count = 0;
+    let mut take = |line: &str| {
+        let Some((place, event)) = acknowledgement(line) else {
+            return 0;
+        };
+        assert_eq!(all.insert(place, event), None, "one index was given twice");
+        1
+    };
+    while count < enough {
+        let line = lines.next().expect("the child died by itself").unwrap();
+        count += take(&line);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it had still acknowledged before it died counts too.
+    for line in lines.map_while(Result::ok) {
+        take(&line);
+    }
+}
+
+fn system() -> RequestContext {
+    RequestContext::system("test", &SystemClock::new(), &SystemEntropy::new())
+}
+
+/// Every event of a tenant's log, by index.
+async fn events(audit: &EmbeddedAudit, tenant: u128) -> Vec<String> {
+    let log = LogId::Tenant(tenant_id(tenant));
+    let mut events = Vec::new();
+    loop {
+        let from = events.len() as u64;
+        let page = audit.read(&system(), &log, from..u64::MAX).await.unwrap();
+        if page.is_empty() {
+            return events;
+        }
+        events.extend(page.iter().map(|view| view.entry().unwrap().id));
+    }
+}
+
+async fn acknowledged_entries_survive(rounds: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = Acknowledged::new();
+    let mut torn = 0;
+    for round in 0..rounds {
+        crash(folder.path(), 1 + round * 37 % 611, &mut acknowledged);
+        let signer = KeyFileSigner::open_or_create(&folder.path().join("audit.key")).unwrap();
+        let key = VerifyingKey::from_bytes(signer.public_key());
+        match verify(&folder.path().join("audit"), &[key]) {
+            Ok(_) => {}
+            Err(VerifyError::Unfinished { .. }) => torn += 1,
+            Err(error) => panic!("round {round}: a crash looks like tampering: {error}"),
+        }
+        let audit = open(folder.path()).await;
+        let mut seen = HashSet::new();
+        for tenant in 1..=u128::from(TENANTS) {
+            let events = events(&audit, tenant).await;
+            for ((_, index), event) in acknowledged.range((tenant, 0)..=(tenant, u64::MAX)) {
+                let found = usize::try_from(*index).ok().and_then(|at| events.get(at));
+                assert_eq!(
+                    found,
+                    Some(event),
+                    "round {round}: tenant {tenant} at {index}"
+                );
+            }
+            for event in events {
+                assert!(seen.insert(event), "round {round}: an entry is there twice");
+            }
+        }
+        audit.verify(&system()).await.unwrap();
+        audit.close().await;
+    }
+    let count = acknowledged.len();
+    println!("{rounds} kills: {count} acknowledged entries all there once, {torn} torn tails");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_entries_survive_a_few_kills() {
+    acknowledged_entries_survive(SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the campaign: cargo xtask crash"]
+async fn acknowledged_entries_survive_the_campaign() {
+    let rounds = variable(ROUNDS).map_or(100, |rounds| rounds.parse().unwrap());
+    acknowledged_entries_survive(rounds).await;
+}

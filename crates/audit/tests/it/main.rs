@@ -1,0 +1,20 @@
+//! The log as its users see it.
+
+#[cfg(test)]
+mod alerts;
+#[cfg(test)]
+mod appends;
+#[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod privacy;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod tampering;
+#[cfg(test)]
+mod ui;

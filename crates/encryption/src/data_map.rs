@@ -1,0 +1,143 @@
+//! The PHI data map: which fields of which records are PHI, and by what they can be found.
+//!
+//! Rendered from the schemas that `#[derive(PhiRecord)]` generates, so that it cannot say anything
+//! else than the code does. An application keeps the page beside its source and compares it in a
+//! test.
+
+use std::fmt::Write as _;
+
+use eonpro_core::phi::{IndexDef, PhiField, PhiSchema};
+
+const INTRODUCTION: &str = "\
+A field that is *sealed* is PHI. It is stored as the ciphertext of one cell: it opens for its tenant,
+table, column and row only, and shows nothing but its length. A field *in clear* must not be PHI.
+A *blind index* stores beside the sealed field one token, of which equal values of one tenant have
+equal ones; its rule says what counts as equal. Fewer bits show less and find more that is not meant.
+Formats: `docs/formats/encryption.md`.
+";
+
+/// The data map of `application`, in Markdown: one section for each record, in the given order.
+#[must_use]
+pub fn data_map_page(application: &str, schemas: &[&PhiSchema]) -> String {
+    let mut page = format!(
+        "# PHI data map\n\n\
+         <!-- Generated from the PHI records of {application}; a test compares. Do not edit. -->\n\n\
+         {INTRODUCTION}\n\
+         | Record | Table | Sealed fields | Fields in clear | Blind indexes |\n\
+         |---|---|---|---|---|\n"
+    );
+    for schema in schemas {
+        summary(&mut page, schema);
+    }
+    for schema in schemas {
+        section(&mut page, schema);
+    }
+    page
+}
+
+fn summary(page: &mut String, schema: &PhiSchema) {
+    let sealed = schema.sealed_fields().count();
+    let indexes: usize = schema.fields.iter().map(|field| field.indexes.len()).sum();
+    let _infallible = writeln!(
+        page,
+        "| `{}` | `{}` | {sealed} | {} | {indexes} |",
+        schema.name,
+        schema.table.as_str(),
+        schema.fields.len().saturating_sub(sealed),
+    );
+}
+
+fn section(page: &mut String, schema: &PhiSchema) {
+    let _infallible = write!(
+        page,
+        "\n## `{}` in table `{}`\n\n| Field | Column | Stored | Found by |\n|---|---|---|---|\n",
+        schema.name,
+        schema.table.as_str(),
+    );
+    for field in schema.fields {
+        row(page, field);
+    }
+}
+
+fn row(page: &mut String, field: &PhiField) {
+    let indexes: Vec<String> = field.indexes.iter().map(describe).collect();
+    let _infallible = writeln!(
+        page,
+        "| `{}` | `{}` | {} | {} |",
+        field.name,
+        field.column.as_str(),
+        if field.sealed { "sealed" } else { "in clear" },
+        indexes.join("; "),
+    );
+}
+
+fn describe(index: &IndexDef) -> String {
+    format!(
+        "index `{}` version {}: {} bits, rule `{}` version {}",
+        index.name,
+        index.version,
+        index.bits,
+        index.normalizer.id(),
+        index.normalizer.version(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eonpro_core::phi::{Column, Normalizer, Table};
+
+    const PATIENTS: Table = Table::new("patients");
+    const SCHEMA: PhiSchema = PhiSchema {
+        name: "Patient",
+        table: PATIENTS,
+        fields: &[
+            PhiField {
+                name: "id",
+                column: Column::new("id"),
+                sealed: false,
+                indexes: &[],
+            },
+            PhiField {
+                name: "family",
+                column: Column::new("family-name"),
+                sealed: true,
+                indexes: &[IndexDef {
+                    table: PATIENTS,
+                    column: Column::new("family-name"),
+                    name: "folded",
+                    bits: 32,
+                    normalizer: Normalizer::Folded,
+                    version: 3,
+                }],
+            },
+        ],
+    };
+
+    #[test]
+    fn each_field_has_a_row_that_tells_whether_it_is_sealed_and_how_it_is_found() {
+        let page = data_map_page("the test", &[&SCHEMA]);
+        for line in [
+            "<!-- Generated from the PHI records of the test; a test compares. Do not edit. -->",
+            "| `Patient` | `patients` | 1 | 1 | 1 |",
+            "## `Patient` in table `patients`",
+            "| `id` | `id` | in clear |  |",
+            "| `family` | `family-name` | sealed | index `folded` version 3: 32 bits, \
+             rule `folded` version 1 |",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+    }
+
+    #[test]
+    fn every_record_has_its_section_in_the_given_order() {
+        let visit = PhiSchema {
+            name: "Visit",
+            table: Table::new("visits"),
+            fields: &[],
+        };
+        let page = data_map_page("the test", &[&visit, &SCHEMA]);
+        let at = |title: &str| page.find(title).unwrap();
+        assert!(at("## `Visit` in table `visits`") < at("## `Patient` in table `patients`"));
+    }
+}

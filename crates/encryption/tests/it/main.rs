@@ -1,0 +1,10 @@
+//! Encryption from outside: through its public traits, on real key stores and roots.
+
+mod keys;
+mod record;
+mod root;
+mod sealing;
+mod shred;
+mod support;
+mod vectors;
+mod worked_example;
