@@ -6,5 +6,6 @@ mod root;
 mod sealing;
 mod shred;
 mod support;
+mod ui;
 mod vectors;
 mod worked_example;

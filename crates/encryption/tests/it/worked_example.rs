@@ -170,6 +170,8 @@ async fn write_worked_example() {
 
     let path = dir.path().join("keyring.json");
     let passphrase = SecretText::new(PASSPHRASE.to_owned());
-    Keyring::create(&path, &passphrase, KdfCost::FLOOR).await.unwrap();
+    Keyring::create(&path, &passphrase, KdfCost::FLOOR)
+        .await
+        .unwrap();
     println!("{}", std::fs::read_to_string(&path).unwrap());
 }
