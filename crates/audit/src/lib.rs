@@ -7,8 +7,8 @@
 //! disk without the service and names the first bad entry.
 //!
 //! What this proves, and what it does not, is said in `docs/formats/audit.md`: in short, it detects
-//! every change by somebody without the signing key, and nobody outside can detect a rewrite by
-//! somebody who has it until checkpoints are anchored elsewhere.
+//! every change of signed entries by somebody without the signing key. A rewrite by somebody who has
+//! the key, or of entries since the last checkpoint, shows only against a head kept elsewhere.
 //!
 //! ```
 //! use std::path::Path;

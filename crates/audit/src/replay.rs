@@ -67,6 +67,11 @@ impl Signed {
         last.map_or(0, |(size, _)| *size)
     }
 
+    /// The largest signed size of each log that was signed.
+    pub(crate) fn sizes(&self) -> HashMap<LogId, u64> {
+        self.0.keys().map(|log| (*log, self.size(*log))).collect()
+    }
+
     /// The logs that were signed, in order.
     fn logs(&self) -> Vec<LogId> {
         let mut logs: Vec<LogId> = self.0.keys().copied().collect();

@@ -23,7 +23,7 @@ fn phi(record: &Record) -> TokenStream {
 
 fn sealed_fields(record: &Record) -> impl Iterator<Item = (&Field, &SealedField)> {
     record.fields.iter().filter_map(|field| match &field.kind {
-        Kind::Sealed(sealed) => Some((field, sealed)),
+        Kind::Sealed(sealed) => Some((field, &**sealed)),
         Kind::Row | Kind::Plain => None,
     })
 }

@@ -26,7 +26,7 @@ pub(crate) struct Field {
 pub(crate) enum Kind {
     Row,
     Plain,
-    Sealed(SealedField),
+    Sealed(Box<SealedField>),
 }
 
 pub(crate) struct SealedField {
@@ -196,11 +196,11 @@ impl Field {
                 })?;
                 let _where_it_was_said = seal;
                 let indexes = Index::read_all(name, said.indexes, column, &value)?;
-                Ok(Kind::Sealed(SealedField {
+                Ok(Kind::Sealed(Box::new(SealedField {
                     value,
                     presence,
                     indexes,
-                }))
+                })))
             }
         }
     }

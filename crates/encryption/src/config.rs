@@ -136,8 +136,10 @@ mod tests {
 
     #[test]
     fn a_setting_out_of_bounds_is_named() {
-        let mut config = EncryptionConfig::default();
-        config.cache_ttl = Duration::ZERO;
+        let config = EncryptionConfig {
+            cache_ttl: Duration::ZERO,
+            ..EncryptionConfig::default()
+        };
         assert!(matches!(
             config.check(),
             Err(CryptoError::Config("cache_ttl of 1 s to 1 h"))

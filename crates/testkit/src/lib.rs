@@ -22,5 +22,7 @@ mod sealer;
 
 pub use alerts::RecordingAlerts;
 pub use recording::{Recorded, RecordingSink};
-pub use scope::{Actors, context, scope, scope_at, scope_with, standing_context, tenant_id};
+pub use scope::{
+    Actors, authority, context, scope, scope_at, scope_with, standing_context, tenant_id,
+};
 pub use sealer::TestSealer;

@@ -23,6 +23,16 @@ pub enum Actors {
     Anonymous,
 }
 
+/// The authority that parts under test are handed where the facade would hand them its own.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "testkit vouches for test tenants"
+)]
+pub fn authority() -> Authority {
+    Authority::assume("testkit")
+}
+
 /// The tenant numbered `tenant`; zero, which would be the nil UUID, becomes tenant `u128::MAX`.
 #[must_use]
 pub fn tenant_id(tenant: u128) -> TenantId {
@@ -75,11 +85,7 @@ pub fn standing_context(
     clock: &dyn Clock,
     entropy: &dyn Entropy,
 ) -> RequestContext {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "testkit vouches for test tenants"
-    )]
-    let authority = Authority::assume("testkit");
+    let authority = authority();
     let mut cx = RequestContext::anonymous(clock, entropy).with_purpose(PurposeOfUse::Treatment);
     let named = match actors {
         Actors::Clinician => Some(("clinician-1", "clinician")),

@@ -18,10 +18,9 @@ use eonpro_core::event::catalogue::phi;
 use eonpro_core::event::{Code, Event, ObjectRef, Outcome};
 use eonpro_core::id::{RowId, SubjectId};
 use eonpro_core::port::{NoObserver, Signer as _};
-use eonpro_core::scope::Authority;
 use eonpro_core::task;
 use eonpro_core::time::SystemClock;
-use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, context, scope, tenant_id};
+use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
 
 const FOLDER: &str = "EONPRO_AUDIT_CRASH_FOLDER";
 const ROUNDS: &str = "EONPRO_CRASH_ROUNDS";
@@ -35,7 +34,6 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test vouches for itself")]
 async fn open(folder: &Path) -> EmbeddedAudit {
     let signer = KeyFileSigner::open_or_create(&folder.join("audit.key")).unwrap();
     let parts = AuditParts {
@@ -45,7 +43,7 @@ async fn open(folder: &Path) -> EmbeddedAudit {
         signer: Arc::new(signer),
         alerts: RecordingAlerts::new(),
         observer: Arc::new(NoObserver),
-        authority: Authority::assume("crash test of the audit log"),
+        authority: authority(),
     };
     let mut config = AuditConfig::default();
     config.segment_bytes = 256 * 1024;

@@ -12,9 +12,8 @@ use eonpro_core::event::catalogue::{phi, system, tenant};
 use eonpro_core::event::{Code, Event, EventData, ObjectRef, Outcome};
 use eonpro_core::id::{RowId, SubjectId};
 use eonpro_core::port::{NoObserver, Signer as _};
-use eonpro_core::scope::Authority;
 use eonpro_core::time::{SharedClock, SystemClock};
-use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, context, scope};
+use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope};
 use tempfile::TempDir;
 
 pub(crate) struct House {
@@ -53,7 +52,6 @@ impl House {
         VerifyingKey::from_bytes(self.signer().public_key())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test vouches for itself")]
     pub(crate) fn parts(&self) -> AuditParts {
         AuditParts {
             clock: Arc::clone(&self.clock),
@@ -62,7 +60,7 @@ impl House {
             signer: Arc::new(self.signer()),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
-            authority: Authority::assume("test of the audit log"),
+            authority: authority(),
         }
     }
 

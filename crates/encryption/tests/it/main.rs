@@ -1,11 +1,20 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
 mod record;
+#[cfg(test)]
 mod root;
+#[cfg(test)]
 mod sealing;
+#[cfg(test)]
 mod shred;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod ui;
+#[cfg(test)]
 mod vectors;
+#[cfg(test)]
 mod worked_example;

@@ -23,23 +23,23 @@ use eonpro_encryption::{
 use eonpro_testkit::RecordingSink;
 use futures_util::stream::BoxStream;
 
-pub const RECORDS: KeyPurpose = KeyPurpose::RECORDS;
+pub(crate) const RECORDS: KeyPurpose = KeyPurpose::RECORDS;
 
-pub fn cell(row: &[u8]) -> Cell<'_> {
+pub(crate) fn cell(row: &[u8]) -> Cell<'_> {
     let row = Row::named(row).unwrap();
     Cell::new(Table::new("patients"), Column::new("ssn"), row)
 }
 
 /// Counts what it is asked, and lies on demand.
 #[derive(Debug)]
-pub struct CountingRoot {
+pub(crate) struct CountingRoot {
     root: EphemeralRoot,
-    pub unwraps: AtomicUsize,
-    pub lies: AtomicBool,
+    pub(crate) unwraps: AtomicUsize,
+    pub(crate) lies: AtomicBool,
 }
 
 impl CountingRoot {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             root: EphemeralRoot::generate().unwrap(),
             unwraps: AtomicUsize::new(0),
@@ -47,7 +47,7 @@ impl CountingRoot {
         })
     }
 
-    pub fn unwraps(&self) -> usize {
+    pub(crate) fn unwraps(&self) -> usize {
         self.unwraps.load(Ordering::SeqCst)
     }
 }
@@ -103,14 +103,14 @@ impl RootKey for CountingRoot {
 
 /// A key store that counts reads, and lets another vault turn a key just before a commit.
 #[derive(Debug)]
-pub struct MeddledStore {
-    pub inner: Arc<MemoryKeyValue>,
-    pub reads: AtomicUsize,
+pub(crate) struct MeddledStore {
+    pub(crate) inner: Arc<MemoryKeyValue>,
+    pub(crate) reads: AtomicUsize,
     rival: Mutex<Option<(Vault, SealScope)>>,
 }
 
 impl MeddledStore {
-    pub fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
+    pub(crate) fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::new(MemoryKeyValue::new(Arc::<ManualClock>::clone(clock))),
             reads: AtomicUsize::new(0),
@@ -119,11 +119,11 @@ impl MeddledStore {
     }
 
     /// Before the next commit, `rival` begins a new records epoch.
-    pub fn let_rival_win_once(&self, rival: Vault, scope: SealScope) {
+    pub(crate) fn let_rival_win_once(&self, rival: Vault, scope: SealScope) {
         *self.rival.lock().unwrap() = Some((rival, scope));
     }
 
-    pub fn reads(&self) -> usize {
+    pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
     }
 }
@@ -185,9 +185,9 @@ impl KeyValue for MeddledStore {
 
 /// No listener is attached until told so.
 #[derive(Debug)]
-pub struct LateSink {
-    pub sink: Arc<RecordingSink>,
-    pub attached: AtomicBool,
+pub(crate) struct LateSink {
+    pub(crate) sink: Arc<RecordingSink>,
+    pub(crate) attached: AtomicBool,
 }
 
 #[async_trait]
@@ -200,21 +200,21 @@ impl EventSink for LateSink {
     }
 }
 
-pub fn chore() -> RequestContext {
+pub(crate) fn chore() -> RequestContext {
     let clock = ManualClock::at(Timestamp::EPOCH);
     RequestContext::system("test", &clock, &eonpro_core::entropy::SeededEntropy::new(1))
 }
 
-pub struct House {
-    pub vault: Vault,
-    pub root: Arc<CountingRoot>,
-    pub store: Arc<MeddledStore>,
-    pub sink: Arc<RecordingSink>,
-    pub clock: Arc<ManualClock>,
+pub(crate) struct House {
+    pub(crate) vault: Vault,
+    pub(crate) root: Arc<CountingRoot>,
+    pub(crate) store: Arc<MeddledStore>,
+    pub(crate) sink: Arc<RecordingSink>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl House {
-    pub async fn build() -> Self {
+    pub(crate) async fn build() -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::EPOCH));
         let root = CountingRoot::new();
         let store = MeddledStore::new(&clock);
@@ -235,7 +235,7 @@ impl House {
     }
 
     /// A house whose given tenants have their keys.
-    pub async fn with_tenants(scopes: &[&TenantScope]) -> Self {
+    pub(crate) async fn with_tenants(scopes: &[&TenantScope]) -> Self {
         let house = Self::build().await;
         for scope in scopes {
             house.vault.provision((*scope).into()).await.unwrap();
@@ -245,18 +245,18 @@ impl House {
     }
 
     /// Another process on the same key store and root.
-    pub async fn another_process(&self) -> Vault {
+    pub(crate) async fn another_process(&self) -> Vault {
         let emitter = self.sink.emitter(Arc::<ManualClock>::clone(&self.clock));
         let state: Arc<dyn KeyValue> = Arc::<MemoryKeyValue>::clone(&self.store.inner);
         open(Arc::<CountingRoot>::clone(&self.root), state, emitter).await
     }
 
-    pub fn advance(&self, span: Duration) {
+    pub(crate) fn advance(&self, span: Duration) {
         self.clock.advance(span);
     }
 
     /// The stored record of `scope`, as text.
-    pub async fn record(&self, scope: SealScope) -> String {
+    pub(crate) async fn record(&self, scope: SealScope) -> String {
         let partition = match scope.tenant() {
             None => Partition::system("encryption"),
             Some(tenant) => Partition::tenant(tenant, "encryption"),
@@ -267,12 +267,20 @@ impl House {
     }
 }
 
-pub async fn vault(root: &Arc<CountingRoot>, store: &Arc<MeddledStore>, emitter: Emitter) -> Vault {
+pub(crate) async fn vault(
+    root: &Arc<CountingRoot>,
+    store: &Arc<MeddledStore>,
+    emitter: Emitter,
+) -> Vault {
     let state: Arc<dyn KeyValue> = Arc::<MeddledStore>::clone(store);
     open(Arc::<CountingRoot>::clone(root), state, emitter).await
 }
 
-pub async fn open(root: Arc<dyn RootKey>, state: Arc<dyn KeyValue>, emitter: Emitter) -> Vault {
+pub(crate) async fn open(
+    root: Arc<dyn RootKey>,
+    state: Arc<dyn KeyValue>,
+    emitter: Emitter,
+) -> Vault {
     let parts = VaultParts {
         root,
         state,

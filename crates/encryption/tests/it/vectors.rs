@@ -7,8 +7,11 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 fn hex(text: &str) -> Vec<u8> {
-    let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(digit).collect()
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }
 
 fn ciphertext(test: &Value) -> Vec<u8> {

@@ -67,12 +67,7 @@ pub(super) async fn open(
         signer: parts.signer,
         keys,
         batch_entries: config.batch_entries,
-        sizes: walk
-            .replay
-            .logs
-            .iter()
-            .map(|log| (log.id, signed.size(log.id)))
-            .collect(),
+        sizes: signed.sizes(),
         walk: Some(walk),
     };
     let log = Arc::new_cyclic(|weak| OpenLog {

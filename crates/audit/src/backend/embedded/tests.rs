@@ -11,10 +11,9 @@ use eonpro_core::event::catalogue::{auth, phi};
 use eonpro_core::event::{Code, EmitError, Event, EventSink as _, ObjectRef, Outcome};
 use eonpro_core::id::{PublicId as _, RowId, SessionId, SubjectId};
 use eonpro_core::port::NoObserver;
-use eonpro_core::scope::Authority;
 use eonpro_core::time::{ManualClock, SystemClock, Timestamp};
 use eonpro_core::{RequestContext, task};
-use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, context, scope, tenant_id};
+use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
 
 use super::disk::{Disk, FileDisk, SegmentFile};
 use super::*;
@@ -123,7 +122,6 @@ impl Bed {
         self.dir.path().join("audit")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test vouches for itself")]
     fn parts(&self, folder: &Path) -> AuditParts {
         AuditParts {
             clock: Arc::clone(&self.clock),
@@ -132,7 +130,7 @@ impl Bed {
             signer: Arc::new(KeyFileSigner::open_or_create(&folder.join("key")).unwrap()),
             alerts: RecordingAlerts::new(),
             observer: Arc::new(NoObserver),
-            authority: Authority::assume("test of failing disks"),
+            authority: authority(),
         }
     }
 
