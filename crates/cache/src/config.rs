@@ -16,7 +16,7 @@ pub enum Eviction {
     TinyLfu,
 }
 
-/// See the [module](self).
+/// The limits and lifetimes of a cache.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheConfig {

@@ -6,7 +6,7 @@ use eonpro_core::error::Source;
 use eonpro_core::event::EmitError;
 use eonpro_core::{Classify, ErrorKind};
 
-/// See the [module](self). No variant tells a key or a value.
+/// Why a cache operation failed. No variant tells a key or a value.
 #[non_exhaustive]
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CacheError {

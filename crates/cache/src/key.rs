@@ -61,7 +61,7 @@ impl Namespace {
     }
 }
 
-/// See the [module](self).
+/// Names one entry: a tenant's, in one namespace.
 ///
 /// The bytes are hashed at once (SHA-256 over the PAE of tenant, namespace and bytes) and not kept.
 /// The digest never leaves the process: on disk an entry is named by an HMAC under a key of the

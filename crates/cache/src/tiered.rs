@@ -53,7 +53,7 @@ pub struct CacheParts {
     pub observer: Arc<dyn Observer>,
 }
 
-/// See the [module](self). Cheap to clone; all clones are one cache.
+/// The cache of memory and disk tiers. Cheap to clone; all clones are one cache.
 #[derive(Debug, Clone)]
 pub struct TieredCache(Arc<Inner>);
 

@@ -30,7 +30,7 @@ mod record;
 
 use proc_macro::TokenStream;
 
-/// See the [crate](crate).
+/// Derives `PhiRecord`; the crate's page says what it writes and which attributes it takes.
 #[proc_macro_derive(PhiRecord, attributes(phi))]
 pub fn derive_phi_record(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use eonpro_core::port::{Alert, AlertError, AlertSink};
 
-/// See the [module](self).
+/// An alert sink that remembers what it was told, and refuses on demand.
 #[derive(Debug, Default)]
 pub struct RecordingAlerts(Mutex<State>);
 

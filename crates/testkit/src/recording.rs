@@ -20,7 +20,7 @@ pub struct Recorded {
     pub event: Arc<Event>,
 }
 
-/// See the [module](self).
+/// An event sink that remembers what it was told, and refuses on demand.
 #[derive(Debug, Default)]
 pub struct RecordingSink(Mutex<State>);
 

@@ -33,7 +33,7 @@ const STANDARD: [KeyPurpose; 7] = [
     KeyPurpose::STATE,
 ];
 
-/// See the [module](self).
+/// A sealer that really seals, with keys that live in memory.
 ///
 /// Strict like the real one: a scope that was not provisioned is [`SealError::UnknownKey`].
 #[derive(Default)]

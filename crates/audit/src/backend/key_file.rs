@@ -51,7 +51,7 @@ impl Classify for KeyFileError {
     }
 }
 
-/// See the [module](self).
+/// An Ed25519 signing key in a 0600 file: for development, since whoever reads the disk can sign.
 pub struct KeyFileSigner {
     pair: Ed25519KeyPair,
     public: [u8; 32],

@@ -1,6 +1,6 @@
 //! The limits of the store.
 
-/// See the [module](self).
+/// The limits of the store.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedbConfig {

@@ -35,7 +35,7 @@ const SCAN_BYTES: usize = 8 * 1024 * 1024;
 /// The open file, shared with the writer; taken away by close.
 pub(crate) type Store = Arc<RwLock<Option<Database>>>;
 
-/// See the [module](self).
+/// The durable `KeyValue` in one redb file.
 #[derive(Debug)]
 pub struct RedbKeyValue {
     clock: SharedClock,

@@ -62,7 +62,7 @@ impl Default for RedbTierConfig {
 /// The store, shared by readers and the writer, and taken away by close.
 pub(super) type Store = Arc<RwLock<Option<Database>>>;
 
-/// See the [module](self).
+/// A durable tier in one redb file. After a crash it starts empty.
 #[derive(Debug)]
 pub struct RedbTier {
     clock: SharedClock,

@@ -18,7 +18,7 @@ pub trait FieldSealer {
     /// The blind index token of `text`.
     ///
     /// # Errors
-    /// As [`crate::port::Sealer::mac`].
+    /// As [`crate::port::Sealer::mac_key`].
     fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError>;
 }
 

@@ -9,7 +9,7 @@ use crate::cobblestone::random_key;
 use crate::error::CryptoError;
 use crate::root::{RootKey, RootKeyId, WrapContext};
 
-/// See the [module](self).
+/// A root key that lives in memory and dies with the process: for tests.
 #[derive(Debug)]
 pub struct EphemeralRoot(LocalRoot);
 

@@ -35,7 +35,7 @@ impl Drop for Wire {
     }
 }
 
-/// See the [module](self).
+/// A generated root key in a 0600 file: for development, since whoever reads the disk reads all.
 #[derive(Debug)]
 pub struct KeyFile(LocalRoot);
 

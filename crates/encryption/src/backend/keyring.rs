@@ -54,7 +54,7 @@ struct VersionOnly {
     version: u32,
 }
 
-/// See the [module](self).
+/// A root key in a file that is sealed by a passphrase (argon2id).
 #[derive(Debug)]
 pub struct Keyring {
     root: LocalRoot,

@@ -75,7 +75,9 @@ impl AuditParts {
     }
 }
 
-/// See the [module](self). Dropped without `close`, it keeps every acknowledged entry; the entries
+/// The embedded log: shared write-ahead segments in one directory, one writing thread.
+///
+/// Dropped without `close`, it keeps every acknowledged entry; the entries
 /// since the last checkpoint are then unsigned until the log is opened again.
 #[derive(Debug)]
 pub struct EmbeddedAudit(Arc<OpenLog>);

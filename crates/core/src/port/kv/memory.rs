@@ -19,7 +19,7 @@ use crate::time::{SharedClock, Timestamp};
 
 const WATCH_CAPACITY: usize = 1024;
 
-/// See the [module](self).
+/// The volatile backend: a map behind a lock.
 #[derive(Debug)]
 pub struct MemoryKeyValue {
     clock: SharedClock,
