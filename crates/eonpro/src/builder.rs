@@ -1,0 +1,156 @@
+//! Says what a foundation is made of. One without an audit log, or without backends, cannot be
+//! built: [`Builder::build`] is not there.
+
+use std::sync::Arc;
+
+use eonpro_auth::RoleBook;
+use eonpro_core::entropy::{SharedEntropy, SystemEntropy};
+use eonpro_core::phi::{PhiRecords, PhiSchema};
+use eonpro_core::port::AlertSink;
+use eonpro_core::time::{SharedClock, SystemClock};
+use eonpro_logger::LogSink;
+
+use crate::assembly;
+use crate::config::FoundationConfig;
+use crate::error::FoundationError;
+use crate::foundation::Foundation;
+use crate::hub::EventListener;
+use crate::listeners::LoggedAlerts;
+use crate::profile::Profile;
+use crate::source::{AuditSource, Backing, LogSinks};
+
+/// Says that a [`Builder`] has not been given something yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Missing;
+
+/// A builder that has everything it needs.
+pub type CompleteBuilder = Builder<Box<dyn AuditSource>, Box<dyn Backing>>;
+
+/// What may be set, beside what must be given.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) profile: Profile,
+    pub(crate) clock: SharedClock,
+    pub(crate) entropy: SharedEntropy,
+    pub(crate) config: FoundationConfig,
+    pub(crate) schemas: Vec<&'static PhiSchema>,
+    pub(crate) roles: RoleBook,
+    pub(crate) alerts: Arc<dyn AlertSink>,
+    pub(crate) listeners: Vec<Arc<dyn EventListener>>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct Builder<A, B> {
+    audit: A,
+    backends: B,
+    settings: Settings,
+    sinks: LogSinks,
+}
+
+impl Builder<Missing, Missing> {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self {
+            audit: Missing,
+            backends: Missing,
+            settings: Settings {
+                profile,
+                clock: Arc::new(SystemClock::new()),
+                entropy: Arc::new(SystemEntropy::new()),
+                config: FoundationConfig::default(),
+                schemas: Vec::new(),
+                roles: RoleBook::new(),
+                alerts: Arc::new(LoggedAlerts),
+                listeners: Vec::new(),
+            },
+            sinks: LogSinks::new(),
+        }
+    }
+}
+
+impl<B> Builder<Missing, B> {
+    /// Gives the audit log.
+    pub fn audit(self, source: impl AuditSource) -> Builder<Box<dyn AuditSource>, B> {
+        Builder {
+            audit: Box::new(source),
+            backends: self.backends,
+            settings: self.settings,
+            sinks: self.sinks,
+        }
+    }
+}
+
+impl<A> Builder<A, Missing> {
+    /// Gives the backends.
+    pub fn backends(self, backing: impl Backing) -> Builder<A, Box<dyn Backing>> {
+        Builder {
+            audit: self.audit,
+            backends: Box::new(backing),
+            settings: self.settings,
+            sinks: self.sinks,
+        }
+    }
+}
+
+impl<A, B> Builder<A, B> {
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Teaches the PHI records of the application, by value: `records::<(Patient, Note)>()`. Their
+    /// fields are redacted by the logger and stand in the data map. Adds to earlier calls.
+    pub fn records<R: PhiRecords>(self) -> Self {
+        self.set(|settings| settings.schemas.extend(R::schemas()))
+    }
+
+    /// Says which role may do what. Without it, nobody may do anything.
+    pub fn roles(self, roles: RoleBook) -> Self {
+        self.set(|settings| settings.roles = roles)
+    }
+
+    /// Says where alerts go. Without it, they become error lines of the log.
+    pub fn alerts(self, alerts: Arc<dyn AlertSink>) -> Self {
+        self.set(|settings| settings.alerts = alerts)
+    }
+
+    /// Adds a listener on the best-effort lane.
+    pub fn listener(self, listener: Arc<dyn EventListener>) -> Self {
+        self.set(|settings| settings.listeners.push(listener))
+    }
+
+    /// Adds a place where log lines go, beside those of the backends: such as
+    /// [`Console`](eonpro_logger::Console).
+    pub fn log_sink(mut self, sink: impl LogSink) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Replaces the settings.
+    pub fn config(self, config: FoundationConfig) -> Self {
+        self.set(|settings| settings.config = config)
+    }
+
+    /// Replaces the clock.
+    pub fn clock(self, clock: SharedClock) -> Self {
+        self.set(|settings| settings.clock = clock)
+    }
+
+    /// Replaces the source of ids and jitter. Keys never come from it.
+    pub fn entropy(self, entropy: SharedEntropy) -> Self {
+        self.set(|settings| settings.entropy = entropy)
+    }
+}
+
+impl Builder<Box<dyn AuditSource>, Box<dyn Backing>> {
+    /// Opens everything, checks the posture of every part against the profile, attaches the audit
+    /// log and records the start (SYS-001). Not cancel-safe: await it.
+    ///
+    /// # Errors
+    /// [`FoundationError::Posture`] naming the parts that the profile refuses; otherwise the error
+    /// of the part that failed. What was opened is closed again.
+    pub async fn build(self) -> Result<Foundation, FoundationError> {
+        assembly::assemble(self.settings, self.sinks, self.audit, self.backends).await
+    }
+}

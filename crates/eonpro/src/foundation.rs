@@ -1,0 +1,283 @@
+//! The foundation: all eight services, ready to use.
+
+use std::sync::Arc;
+
+use eonpro_audit::{AuditLog, VerifyingKey};
+use eonpro_auth::{Auth, DevIssuer};
+use eonpro_cache::Cache;
+use eonpro_core::component::Posture;
+use eonpro_core::entropy::SharedEntropy;
+use eonpro_core::event::Emitter;
+use eonpro_core::event::catalogue::system;
+use eonpro_core::phi::PhiSchema;
+use eonpro_core::time::SharedClock;
+use eonpro_core::{RequestContext, task};
+use eonpro_encryption::{Encryption, data_map_page};
+use eonpro_logger::{JsonLayer, Logger};
+use eonpro_metrics::Metrics;
+use eonpro_storage::DocumentStore;
+use eonpro_tenant::{SqliteTenants, Tenants};
+use eonpro_tower::Door;
+use tokio::sync::OnceCell;
+
+use crate::builder::{Builder, Missing, Settings};
+use crate::config::FoundationConfig;
+use crate::health::{self, HealthReport};
+use crate::hub::EventHub;
+use crate::profile::Profile;
+use crate::shutdown::{Parts, ShutdownReport, Stage};
+
+/// The services of a foundation.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) auth: Arc<dyn Auth>,
+    pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) databases: Arc<SqliteTenants>,
+    pub(crate) documents: Arc<dyn DocumentStore>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) emitter: Emitter,
+    pub(crate) encryption: Arc<dyn Encryption>,
+    pub(crate) hub: Arc<EventHub>,
+    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) tenants: Arc<dyn Tenants>,
+}
+
+/// See the [module](self). Cheap to clone; all clones are one foundation.
+#[derive(Debug, Clone)]
+pub struct Foundation(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    services: Services,
+    parts: Parts,
+    posture: Posture,
+    layer: JsonLayer,
+    audit_key: VerifyingKey,
+    issuer: Option<Arc<DevIssuer>>,
+    ended: OnceCell<ShutdownReport>,
+}
+
+impl Foundation {
+    /// Begins a foundation for `profile`: give it an audit log and backends, then build it.
+    pub fn builder(profile: Profile) -> Builder<Missing, Missing> {
+        Builder::new(profile)
+    }
+
+    /// Begins a foundation with everything in `dir`, for development and small installations.
+    #[cfg(feature = "embedded")]
+    pub fn embedded(dir: impl Into<std::path::PathBuf>) -> crate::builder::CompleteBuilder {
+        let dir = crate::embedded::EmbeddedDirectory::at(dir);
+        let audit = dir.audit();
+        Self::builder(Profile::Embedded).backends(dir).audit(audit)
+    }
+
+    pub(crate) fn new(
+        settings: Settings,
+        services: Services,
+        parts: Parts,
+        posture: Posture,
+        layer: JsonLayer,
+        audit_key: VerifyingKey,
+        issuer: Option<Arc<DevIssuer>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            services,
+            parts,
+            posture,
+            layer,
+            audit_key,
+            issuer,
+            ended: OnceCell::new(),
+        }))
+    }
+
+    /// What it is run for.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.0.settings.profile
+    }
+
+    /// How strong it is: as strong as its weakest part.
+    #[must_use]
+    pub fn posture(&self) -> Posture {
+        self.0.posture
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &FoundationConfig {
+        &self.0.settings.config
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.settings.clock
+    }
+
+    /// Its source of ids.
+    #[must_use]
+    pub fn entropy(&self) -> &SharedEntropy {
+        &self.0.settings.entropy
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Arc<dyn AuditLog> {
+        &self.0.services.audit
+    }
+
+    /// What the audit log's checkpoints verify with. Keep it outside of the machine.
+    #[must_use]
+    pub fn audit_key(&self) -> VerifyingKey {
+        self.0.audit_key
+    }
+
+    /// Authentication, sessions and authorization.
+    #[must_use]
+    pub fn auth(&self) -> &Arc<dyn Auth> {
+        &self.0.services.auth
+    }
+
+    /// The development issuer, where there is one.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&Arc<DevIssuer>> {
+        self.0.issuer.as_ref()
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<dyn Cache> {
+        &self.0.services.cache
+    }
+
+    /// The tenants' databases.
+    #[must_use]
+    pub fn databases(&self) -> &Arc<SqliteTenants> {
+        &self.0.services.databases
+    }
+
+    /// The documents.
+    #[must_use]
+    pub fn documents(&self) -> &Arc<dyn DocumentStore> {
+        &self.0.services.documents
+    }
+
+    /// The way in: from a token to a request context.
+    #[must_use]
+    pub fn door(&self) -> &Arc<Door> {
+        &self.0.services.door
+    }
+
+    /// Announces the application's own events, such as `phi.record.viewed`.
+    #[must_use]
+    pub fn emitter(&self) -> &Emitter {
+        &self.0.services.emitter
+    }
+
+    /// Encryption.
+    #[must_use]
+    pub fn encryption(&self) -> &Arc<dyn Encryption> {
+        &self.0.services.encryption
+    }
+
+    /// The event hub.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<EventHub> {
+        &self.0.services.hub
+    }
+
+    /// The logger's counters, and its flush.
+    #[must_use]
+    pub fn logger(&self) -> &Arc<dyn Logger> {
+        &self.0.services.logger
+    }
+
+    /// The logging layer, for the application to install:
+    /// `tracing_subscriber::registry().with(foundation.log_layer().filtered())`. One per process.
+    #[must_use]
+    pub fn log_layer(&self) -> JsonLayer {
+        self.0.layer.clone()
+    }
+
+    /// Metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<dyn Metrics> {
+        &self.0.services.metrics
+    }
+
+    /// The directory of tenants.
+    #[must_use]
+    pub fn tenants(&self) -> &Arc<dyn Tenants> {
+        &self.0.services.tenants
+    }
+
+    /// The PHI records that the application taught.
+    #[must_use]
+    pub fn schemas(&self) -> &[&'static PhiSchema] {
+        &self.0.settings.schemas
+    }
+
+    /// The PHI data map of those records, in Markdown, for `application`.
+    #[must_use]
+    pub fn data_map(&self, application: &str) -> String {
+        data_map_page(application, self.schemas())
+    }
+
+    /// The context of a chore that the application runs by itself, such as `nightly-export`.
+    #[must_use]
+    pub fn chore(&self, name: &'static str) -> RequestContext {
+        RequestContext::system(name, &**self.clock(), &**self.entropy())
+    }
+
+    /// How every part is doing. Cancel-safe; takes no longer than the health budget.
+    pub async fn health(&self) -> HealthReport {
+        let inner = &*self.0;
+        let parts = inner.parts.iter();
+        let parts = parts.map(|opened| (opened.weight, Arc::clone(&opened.part)));
+        health::ask(parts, &**self.clock(), self.config().health_budget).await
+    }
+
+    /// Closes everything in order: the services, SYS-002 and the listeners, audit, encryption, the
+    /// state, metrics, the logger. Each part has its own budget.
+    ///
+    /// Idempotent: a repeat returns the first report. It runs to its end even if the future is
+    /// dropped. Stop taking requests before.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        let ended = self.0.ended.get_or_init(|| async {
+            let this = self.clone();
+            let report = task::outlive(async move { this.close().await }).await;
+            report.unwrap_or(ShutdownReport {
+                parts: Vec::new(),
+                recorded: false,
+            })
+        });
+        ended.await.clone()
+    }
+
+    async fn close(&self) -> ShutdownReport {
+        let (clock, budget) = (&**self.clock(), self.config().step_budget);
+        let parts = &self.0.parts;
+        let services = parts.close(Stage::Services, Stage::Services, clock, budget);
+        let mut closed = services.await;
+        let stopped = system::Stopped {
+            node: self.config().node.clone(),
+            clean: closed.iter().all(|part| part.ended),
+            last_index: self.audit().stats().entries,
+        };
+        let recorded = self
+            .emitter()
+            .emit(&self.chore("foundation"), stopped)
+            .await;
+        let rest = parts.close(Stage::Listeners, Stage::Logger, clock, budget);
+        closed.extend(rest.await);
+        ShutdownReport {
+            parts: closed,
+            recorded: recorded.is_ok(),
+        }
+    }
+}

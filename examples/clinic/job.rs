@@ -1,0 +1,256 @@
+//! The nine steps in their order, and what each must have come to.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eonpro::core::id::TenantId;
+use eonpro::core::time::{Clock as _, SystemClock};
+use eonpro::logger::Redaction;
+
+use crate::args::Args;
+use crate::charts::{self, Chart};
+use crate::clinics::{self, Clinic};
+use crate::dataset::Dataset;
+use crate::documents::{self, Stored};
+use crate::leaks::Needles;
+use crate::report::Report;
+use crate::site::{Failure, Site};
+use crate::{complain, crossing, fhir, generate, keys, leaving, reading, trail};
+
+/// The event of an infected upload.
+const INFECTED: &str = "FILE-005";
+
+/// What the restarted site needs to know of the first one's life.
+struct Life {
+    clinics: Vec<Arc<Clinic>>,
+    charts: Vec<Chart>,
+    stored: Vec<Stored>,
+    left: Option<TenantId>,
+}
+
+/// Does the whole job.
+pub async fn run(args: &Args) -> Result<Report, Failure> {
+    let clock = SystemClock::new();
+    let began = clock.monotonic();
+    let dataset = match &args.fhir {
+        Some(dir) => fhir::read(dir)?,
+        None => generate::dataset(args.patients)?,
+    };
+    for skipped in &dataset.skipped {
+        complain(&format!("clinic: {}:{}: {}, skipped", skipped.file, skipped.line, skipped.why));
+    }
+    let home = Home::make(args.data.as_deref())?;
+    let dataset = Arc::new(dataset);
+    let mut report = Report {
+        patients: dataset.patients.len() as u64,
+        lines_skipped: dataset.skipped.len() as u64,
+        ..Report::default()
+    };
+    let life = first_life(home.path(), &dataset, &mut report).await?;
+    second_life(home.path(), &dataset, &life, &mut report).await?;
+    search_for_leaks(home.path(), &dataset, &mut report)?;
+    report.peak_rss_mb = peak_rss_mb();
+    report.seconds = clock.monotonic().since(began).as_secs_f64();
+    Ok(report)
+}
+
+/// Where the data lives: the user's directory, or one that vanishes at the end.
+enum Home {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Home {
+    fn make(asked: Option<&Path>) -> Result<Self, Failure> {
+        let Some(dir) = asked else {
+            return Ok(Self::Temporary(tempfile::tempdir()?));
+        };
+        let shown = dir.display();
+        std::fs::create_dir_all(dir).map_err(|error| format!("cannot make {shown}: {error}"))?;
+        let mut listing =
+            std::fs::read_dir(dir).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        if listing.next().is_some() {
+            return Err(format!("{shown} is not empty").into());
+        }
+        Ok(Self::Kept(dir.to_owned()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(dir) => dir,
+            Self::Temporary(dir) => dir.path(),
+        }
+    }
+}
+
+/// Steps 1 to 7, on a fresh foundation.
+async fn first_life(
+    dir: &Path,
+    dataset: &Arc<Dataset>,
+    report: &mut Report,
+) -> Result<Life, Failure> {
+    let site = Site::open(dir, Arc::clone(dataset)).await?;
+    site.install_log()?;
+    let tenants = clinics::onboard(&site).await?;
+    report.tenants = tenants.len() as u64;
+    let clinics = clinics::staff(&site, tenants).await?;
+
+    let charts = charts::store(&site, &clinics).await?;
+    report.patient_records = charts.len() as u64;
+    report.resources = charts.iter().map(|chart| chart.resources as u64).sum();
+    let all = report.resources == dataset.resources.len() as u64;
+    report.check(all, "not every resource was stored");
+
+    let (stored, refused) = documents::store(&site, &charts).await?;
+    report.documents_stored = stored.len() as u64;
+    for reason in refused {
+        report.check(false, &reason);
+    }
+    let all = stored.len() == dataset.notes.len();
+    report.check(all, "not every document was stored");
+    if let Some(clinic) = clinics.first() {
+        let closed = documents::infect(&site, clinic).await?;
+        report.documents_quarantined = u64::from(closed);
+        report.check(closed, "the infected file is not closed");
+    }
+
+    let read = reading::run(&site, &charts, &stored).await?;
+    (report.searches, report.search_hits) = (read.searches, read.hits);
+    report.cache_hits = read.cache_hits;
+    for fault in read.faults {
+        report.check(false, &fault);
+    }
+
+    let crossing = crossing::run(&site, &clinics, &charts, &stored).await?;
+    report.cross_tenant_attempts = crossing.attempts;
+    report.cross_tenant_blocked = crossing.blocked;
+    let blocked = crossing.attempts == crossing.blocked;
+    report.check(blocked, "an attempt on another tenant was not refused or not audited");
+
+    let left = turn_and_leave(&site, &clinics, &charts, &stored, report).await?;
+    close(&site, report).await?;
+    // Alerts are delivered after their entry; the log drains them before it closes.
+    report.check(site.pager.count(INFECTED) > 0, "nobody was alerted to the infected file");
+    let careless = dataset.patients.iter().filter(|person| person.ssn.is_some()).count() as u64;
+    let redacted = site.foundation.logger().stats().redacted(Redaction::Ssn);
+    report.check(redacted >= careless, "a careless log line was not redacted");
+    Ok(Life { clinics, charts, stored, left })
+}
+
+/// Step 7: the first clinic's keys are turned, the last clinic leaves.
+async fn turn_and_leave(
+    site: &Arc<Site>,
+    clinics: &[Arc<Clinic>],
+    charts: &[Chart],
+    stored: &[Stored],
+    report: &mut Report,
+) -> Result<Option<TenantId>, Failure> {
+    let charts_of = |clinic: &Clinic| -> Vec<Chart> {
+        let own = charts.iter().filter(|chart| chart.clinic.organization == clinic.organization);
+        own.cloned().collect()
+    };
+    let stored_of = |clinic: &Clinic| -> Vec<Stored> {
+        let own = stored.iter().filter(|one| one.organization == clinic.organization);
+        own.copied().collect()
+    };
+    if let Some(first) = clinics.first() {
+        let rotation = keys::rotate(site, first, &charts_of(first), &stored_of(first)).await?;
+        report.rotated_keys = rotation.keys;
+        report.check(rotation.reads > 0, "nothing was read while keys were turned");
+        report.check(rotation.wrong == 0, "a chart or document was wrong while keys were turned");
+    }
+    // A single clinic stays, so that something is left to come back to.
+    let Some(last) = clinics.last().filter(|_| clinics.len() > 1) else { return Ok(None) };
+    let leaving = leaving::offboard(site, last, &charts_of(last), &stored_of(last)).await?;
+    report.shredded_tenants = u64::from(leaving.open.is_empty());
+    report.check(leaving.keys > 0, "no key of the leaving clinic was destroyed");
+    for what in leaving.open {
+        report.check(false, &format!("{what} still opens after its keys were shredded"));
+    }
+    let others = leaving::others_open(site, last.organization, charts, stored).await?;
+    report.check(others, "another clinic's data does not open after one was shredded");
+    Ok(Some(last.tenant))
+}
+
+/// Ends a foundation, and takes its last numbers.
+async fn close(site: &Site, report: &mut Report) -> Result<(), Failure> {
+    let foundation = &site.foundation;
+    let health = foundation.health().await;
+    report.check(health.is_ready(), "the foundation is not well");
+    let missed: u64 = foundation.hub().missed().iter().map(|missed| missed.events).sum();
+    report.check(missed == 0, "a listener missed events");
+    let shutdown = foundation.shutdown().await;
+    report.check(shutdown.is_clean(), "the foundation did not shut down cleanly");
+    let stats = foundation.logger().stats();
+    report.log_lines += stats.written;
+    report.check(stats.dropped() == 0, "log lines were dropped");
+    Ok(())
+}
+
+/// Step 8: everything again from disk, then the log alone, then a copy of it with one bit changed.
+async fn second_life(
+    dir: &Path,
+    dataset: &Arc<Dataset>,
+    life: &Life,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let site = Site::open(dir, Arc::clone(dataset)).await?;
+    let foundation = &site.foundation;
+    let returned = life.clinics.iter().find(|clinic| Some(clinic.tenant) != life.left);
+    let clinic = returned.ok_or("no clinic is left")?;
+    // The session survived; the development issuer did not, so the token is a new one.
+    let scope = clinic.returning(&site)?.enter(&site).await?;
+    let mut good = true;
+    for chart in life.charts.iter().filter(|one| one.clinic.tenant == clinic.tenant) {
+        good &= charts::opens(&site, &scope, chart).await?;
+    }
+    let here = |one: &&Stored| one.organization == clinic.organization;
+    for stored in life.stored.iter().filter(here).take(8) {
+        good &= documents::opens(&site, &scope, stored).await?;
+    }
+    report.check(good, "a chart or document did not open after the restart");
+
+    let verified = foundation.audit().verify(&foundation.chore("audit-check")).await;
+    report.check(verified.is_ok(), "the audit log does not verify");
+    let mut entries = trail::entries(&site, clinic.tenant).await?;
+    let victim = entries.swap_remove(entries.len() / 2);
+    let expected = format!("{}#{}", victim.log, victim.index);
+    let key = foundation.audit_key();
+    close(&site, report).await?;
+
+    let on_disk = trail::verify_on_disk(dir, key).await?;
+    report.check(on_disk.signed, "the audit log's end is not signed");
+    report.audit_verified = verified.is_ok() && on_disk.signed;
+    report.audit_entries = on_disk.entries;
+    report.audit_root = on_disk.root;
+    report.tamper_detected_at = trail::tamper(dir, key, victim).await?;
+    let named = report.tamper_detected_at == expected;
+    report.check(named, "tampering was not named where the byte was flipped");
+    Ok(())
+}
+
+/// Step 9: no value of any patient is anywhere in what was written.
+fn search_for_leaks(dir: &Path, dataset: &Dataset, report: &mut Report) -> Result<(), Failure> {
+    let needles = Needles::of(dataset)?;
+    report.phi_values_searched = needles.values() as u64;
+    let known = dataset.patients.iter().find_map(|person| person.ssn.as_ref().or(person.mrn.as_ref()));
+    match known {
+        Some(value) => needles.control(dir, value.expose())?,
+        None => report.check(false, "no patient has a number to plant as control value"),
+    }
+    let leaks = needles.search(dir)?;
+    report.phi_leaks = leaks.len() as u64;
+    for leak in leaks.iter().take(20) {
+        let file = leak.file.strip_prefix(dir).unwrap_or(&leak.file).display();
+        report.check(false, &format!("PHI on disk: {file}, before byte {}", leak.offset));
+    }
+    Ok(())
+}
+
+/// The most memory that this process ever had resident, in MiB; 0 where that is not known.
+fn peak_rss_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0).div_ceil(1024)
+}

@@ -1,0 +1,179 @@
+//! Step 7, second half: one clinic is exported and leaves, and its keys are shredded.
+
+use std::sync::Arc;
+
+use eonpro::auth::{AuthExt as _, Resource as Target};
+use eonpro::core::event::Digest;
+use eonpro::core::event::catalogue::phi;
+use eonpro::core::phi::Phi;
+use eonpro::core::{RequestContext, TenantScope};
+use eonpro::storage::{DocumentRef, DocumentStoreExt as _};
+use eonpro::core::port::SealError;
+use eonpro::encryption::{CryptoError, EncryptionExt as _};
+
+use crate::charts::{self, Chart};
+use crate::clinics::Clinic;
+use crate::documents::{self, LARGEST, Stored};
+use crate::reading::page_key;
+use crate::record::{ALL_PATIENTS, Patient, SealedPatient, id_at};
+use crate::site::{Failure, GOVERN, Site, in_parallel};
+use crate::trail;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Leaving {
+    /// How many keys were destroyed.
+    pub keys: u64,
+    /// What still opened although it must not.
+    pub open: Vec<&'static str>,
+}
+
+/// What somebody may have kept from before, and tries again afterwards.
+struct Kept {
+    scope: TenantScope,
+    twin: SealedPatient,
+}
+
+/// Exports `clinic`, whose charts and documents these are, and shreds it.
+pub async fn offboard(
+    site: &Arc<Site>,
+    clinic: &Clinic,
+    charts: &[Chart],
+    stored: &[Stored],
+) -> Result<Leaving, Failure> {
+    let foundation = &site.foundation;
+    let tenants = foundation.tenants();
+    let privacy = clinic.officer(site, "privacy-officer").await?.arrive(site).await?;
+    let security = clinic.officer(site, "security-officer").await?.arrive(site).await?;
+    for officer in [&privacy, &security] {
+        let scope = officer.tenant_scope()?;
+        foundation.auth().require(&scope, &GOVERN, &Target::none()).await?;
+    }
+    let chart = charts.first().ok_or("a clinic without a patient")?;
+    let scope = clinic.enter(site).await?;
+    let twin = charts::sealed_twin(site, &scope, chart.row).await?;
+    let kept = Kept { scope, twin };
+
+    tenants.begin_offboarding(&privacy, clinic.tenant).await?;
+    let digest = export(site, clinic, charts.len(), stored, &privacy).await?;
+    tenants.record_export(&privacy, clinic.tenant, digest).await?;
+    tenants.approve(&privacy, clinic.tenant, digest).await?;
+    tenants.approve(&security, clinic.tenant, digest).await?;
+    let size = trail::size(site, clinic.tenant).await?;
+    let erased = tenants.shred(&privacy, clinic.tenant, size).await?;
+    foundation.hub().settle().await;
+    let open = still_open(site, clinic, chart, stored, kept).await?;
+    Ok(Leaving { keys: erased.keys, open })
+}
+
+/// Reads everything that the clinic has, as its export does, and returns the digest of it.
+async fn export(
+    site: &Site,
+    clinic: &Clinic,
+    patients: usize,
+    stored: &[Stored],
+    officer: &RequestContext,
+) -> Result<Digest, Failure> {
+    let foundation = &site.foundation;
+    let scope = foundation.tenants().export_scope(officer.clone(), clinic.tenant).await?;
+    let exported = phi::BulkExported {
+        cohort: Phi::from("all patients"),
+        patients: patients as u64,
+        destination: Phi::from("the clinic itself"),
+        approver: officer.actor().id.clone(),
+    };
+    foundation.emitter().emit(scope.cx(), exported).await?;
+    let databases = foundation.databases();
+    let rows = databases.run(&scope, |db| db.query(ALL_PATIENTS, &[], |row| id_at(row, 0))).await?;
+    if rows.len() != patients {
+        return Err("the export does not have every patient".into());
+    }
+    // The digest of the parts' digests: the export itself is never in memory as a whole.
+    let mut digests = Vec::new();
+    for row in rows {
+        let mut page = 0;
+        loop {
+            let (patient, resources) = charts::open_page(site, &scope, row, page).await?;
+            let name = patient.name.as_ref().map_or("", |name| name.expose());
+            digests.extend_from_slice(Digest::of(name.as_bytes()).as_bytes());
+            for resource in &resources {
+                digests.extend_from_slice(Digest::of(resource.body.expose().as_bytes()).as_bytes());
+            }
+            if resources.len() < charts::PAGE {
+                break;
+            }
+            page += 1;
+        }
+    }
+    for one in stored {
+        let at = DocumentRef::current(one.document);
+        let bytes = foundation.documents().read(&scope, &at, LARGEST).await?;
+        digests.extend_from_slice(Digest::of(&bytes).as_bytes());
+    }
+    Ok(Digest::of(&digests))
+}
+
+/// Tries everything again with what was kept. Nothing may open.
+async fn still_open(
+    site: &Site,
+    clinic: &Clinic,
+    chart: &Chart,
+    stored: &[Stored],
+    Kept { scope, twin }: Kept,
+) -> Result<Vec<&'static str>, Failure> {
+    let foundation = &site.foundation;
+    let mut open = Vec::new();
+    let mut must_fail = |failed: bool, what| {
+        if !failed {
+            open.push(what);
+        }
+    };
+    let twin = foundation.encryption().open_record::<Patient>(&scope, twin).await;
+    let shredded = matches!(twin, Err(CryptoError::Seal(SealError::Shredded)));
+    must_fail(shredded, "a sealed record that was kept");
+    let page = charts::open_page(site, &scope, chart.row, 0).await;
+    must_fail(page.is_err(), "the database");
+    if let Some(one) = stored.first() {
+        let document = documents::opens(site, &scope, one).await;
+        must_fail(document.is_err(), "a document");
+    }
+    let key = page_key(&scope, chart, 0)?;
+    must_fail(foundation.cache().peek(&scope, &key).is_none(), "the cache in memory");
+    let cached = foundation.cache().get(&scope, &key).await;
+    must_fail(!matches!(cached, Ok(Some(_))), "the cache on disk");
+    must_fail(clinic.enter(site).await.is_err(), "the Door");
+    Ok(open)
+}
+
+/// Whether a chart of every other clinic still opens, and a document of each that has one.
+pub async fn others_open(
+    site: &Arc<Site>,
+    left: usize,
+    charts: &[Chart],
+    stored: &[Stored],
+) -> Result<bool, Failure> {
+    let mut items: Vec<(Chart, Option<Stored>)> = Vec::new();
+    for chart in charts.iter().filter(|chart| chart.clinic.organization != left) {
+        let known = items.last().is_some_and(|(last, _)| {
+            last.clinic.organization == chart.clinic.organization
+        });
+        if !known {
+            let organization = chart.clinic.organization;
+            let document = stored.iter().find(|one| one.organization == organization);
+            items.push((chart.clone(), document.copied()));
+        }
+    }
+    let all = in_parallel("other clinics", items, |(chart, document)| {
+        let site = Arc::clone(site);
+        async move {
+            let scope = chart.clinic.enter(&site).await?;
+            let mut good = charts::opens(&site, &scope, &chart).await?;
+            if let Some(document) = &document {
+                good &= documents::opens(&site, &scope, document).await?;
+            }
+            Ok(good)
+        }
+    })
+    .await?;
+    Ok(all.into_iter().all(|good| good))
+}

@@ -1,0 +1,112 @@
+//! Step 8: the audit trail, read while it runs, verified from disk, and tampered with in a copy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use eonpro::audit::{EntryView, LogId, VerifyingKey, verify};
+use eonpro::core::id::TenantId;
+use eonpro::core::task;
+
+use crate::site::{Failure, Site};
+
+/// The entries of a clinic's log.
+pub async fn entries(site: &Site, tenant: TenantId) -> Result<Vec<EntryView>, Failure> {
+    let (log, cx) = (LogId::Tenant(tenant), site.foundation.chore("trail-review"));
+    let mut all = Vec::new();
+    loop {
+        let page = site.foundation.audit().read(&cx, &log, all.len() as u64..u64::MAX).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// How many entries a clinic's log has.
+pub async fn size(site: &Site, tenant: TenantId) -> Result<u64, Failure> {
+    Ok(entries(site, tenant).await?.len() as u64)
+}
+
+/// How many entries of one event type a clinic's log has.
+pub async fn count(site: &Site, tenant: TenantId, code: &str) -> Result<u64, Failure> {
+    let mut count = 0;
+    for view in entries(site, tenant).await? {
+        count += u64::from(view.entry()?.code == code);
+    }
+    Ok(count)
+}
+
+/// What verification of the directory on disk found.
+#[derive(Debug)]
+pub struct Verified {
+    /// The entries of all logs.
+    pub entries: u64,
+    /// The root of the directory log.
+    pub root: String,
+    /// Whether every entry is covered by a signed checkpoint.
+    pub signed: bool,
+}
+
+/// Verifies the log on disk, without the service that wrote it.
+pub async fn verify_on_disk(dir: &Path, key: VerifyingKey) -> Result<Verified, Failure> {
+    let dir = dir.join("audit");
+    let report = task::blocking(move || verify(&dir, &[key])).await??;
+    let root = report.directory.map(|head| head.root.to_string());
+    Ok(Verified {
+        entries: report.entries,
+        root: root.unwrap_or_default(),
+        signed: report.unsigned == 0 && report.spooled == 0 && report.directory.is_some(),
+    })
+}
+
+/// Flips one bit inside `victim` in a copy of the log, and returns where verification says it is.
+pub async fn tamper(dir: &Path, key: VerifyingKey, victim: EntryView) -> Result<String, Failure> {
+    let dir = dir.join("audit");
+    let named = task::blocking(move || -> Result<String, Failure> {
+        let copy = tempfile::tempdir()?;
+        copy_directory(&dir, copy.path())?;
+        flip(copy.path(), &victim.bytes)?;
+        match verify(copy.path(), &[key]) {
+            Ok(_) => Err("a flipped byte was not noticed".into()),
+            Err(error) => Ok(error.place().map_or_else(|| error.to_string(), ToString::to_string)),
+        }
+    });
+    named.await?
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let target = to.join(path.file_name().ok_or("a file without a name")?);
+        if path.is_dir() {
+            copy_directory(&path, &target)?;
+        } else {
+            fs::copy(&path, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes one digit of the entry's time in whatever segment holds the entry.
+fn flip(audit: &Path, entry: &[u8]) -> Result<(), Failure> {
+    const FIELD: &[u8] = b"\"occurred\":\"";
+    let inside = position(entry, FIELD).ok_or("an entry without its time")? + FIELD.len();
+    let mut segments: Vec<PathBuf> = Vec::new();
+    for file in fs::read_dir(audit.join("wal"))? {
+        segments.push(file?.path());
+    }
+    segments.sort();
+    for segment in segments {
+        let mut bytes = fs::read(&segment)?;
+        let Some(at) = position(&bytes, entry) else { continue };
+        let byte = bytes.get_mut(at + inside).ok_or("an entry beyond its segment")?;
+        *byte ^= 1;
+        return Ok(fs::write(&segment, bytes)?);
+    }
+    Err("the entry is in no segment".into())
+}
+
+fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}

@@ -1,0 +1,1 @@
+//! Runnable examples of eonpro: `cargo run --release --example clinic`.
