@@ -1,4 +1,5 @@
-//! The limits of the log. Every queue, batch, file and map has one.
+//! The limits of the log. Every queue, batch and file has one; what grows with the log is the index
+//! in memory, twelve bytes an entry.
 
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use crate::segment::MAX_PAYLOAD;
 
 const MIB: usize = 1024 * 1024;
 const GIB: usize = 1024 * MIB;
+const MAX_ENTRIES: usize = 1 << 20;
 
 /// How the embedded log behaves. The defaults suit a server; tests make the files smaller.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct AuditConfig {
-    /// Bytes of entries that may wait or be in flight; beyond it callers wait. At most 2 GiB.
+    /// Bytes of entries that may wait or be in flight; beyond it callers wait. At most 1 GiB.
     pub queue_bytes: usize,
     /// Entries that may wait or be in flight; beyond it callers wait.
     pub queue_entries: usize,
@@ -30,7 +32,7 @@ pub struct AuditConfig {
     /// How many recent event ids are remembered, over all logs, to fold repeats. About 120 bytes
     /// each.
     pub recent_ids: usize,
-    /// How many logs, that is tenants, may exist.
+    /// How many tenants may have a log.
     pub max_logs: usize,
     /// A checkpoint is signed after this many entries; 0 leaves it to `checkpoint` and `close`.
     pub checkpoint_every: u64,
@@ -71,16 +73,21 @@ impl Default for AuditConfig {
 impl AuditConfig {
     /// Refuses limits that contradict each other.
     pub(crate) fn check(&self) -> Result<(), AuditError> {
-        let refused = if self.queue_bytes < MAX_PAYLOAD || self.queue_bytes > 2 * GIB - 1 {
-            "queue_bytes is 64 KiB to 2 GiB"
+        let above_zero = [self.queue_entries, self.batch_entries, self.alert_queue];
+        let refused = if self.queue_bytes < MAX_PAYLOAD || self.queue_bytes > GIB {
+            "queue_bytes is 64 KiB to 1 GiB"
         } else if self.batch_bytes < MAX_PAYLOAD || self.batch_bytes > GIB / 2 {
             "batch_bytes is 64 KiB to 512 MiB"
-        } else if self.segment_bytes > GIB {
-            "segment_bytes is at most 1 GiB"
-        } else if self.queue_entries == 0 || self.batch_entries == 0 || self.alert_queue == 0 {
+        } else if self.segment_bytes > GIB || self.fill_bytes > GIB {
+            "segment_bytes and fill_bytes are at most 1 GiB"
+        } else if above_zero.contains(&0) {
             "queue_entries, batch_entries and alert_queue are above zero"
-        } else if self.spool_entries > self.recent_ids {
-            "spool_entries is at most recent_ids, so that repeats in the spool are folded"
+        } else if self.queue_entries > MAX_ENTRIES || self.batch_entries > MAX_ENTRIES {
+            "queue_entries and batch_entries are at most 1,048,576"
+        } else if self.alert_queue > MAX_ENTRIES {
+            "alert_queue is at most 1,048,576"
+        } else if self.spool_entries.saturating_add(self.batch_entries) > self.recent_ids {
+            "recent_ids is at least spool_entries and batch_entries together, so that repeats fold"
         } else {
             return Ok(());
         };

@@ -29,9 +29,13 @@ pub enum BatchFault {
     /// Its events belong to several logs.
     #[error("its events belong to several logs")]
     SeveralLogs,
-    /// Only a part of it was appended before, or one event occurs twice.
+    /// Only a part of it is known from before, or one event occurs twice. The rest may have been
+    /// written before and be forgotten (`AuditConfig::recent_ids`).
     #[error("it repeats a part of an earlier batch")]
     PartialRepeat,
+    /// Its event stands in another log: it was announced with another tenant's context before.
+    #[error("its event is in another log")]
+    OtherLog,
 }
 
 /// An operation of the log failed.
@@ -102,7 +106,9 @@ impl AuditError {
     #[must_use]
     pub fn written(&self) -> Written {
         match self {
-            Self::Poisoned | Self::WorkerLost => Written::Unknown,
+            Self::Poisoned | Self::WorkerLost | Self::Batch(BatchFault::PartialRepeat) => {
+                Written::Unknown
+            }
             _ => Written::No,
         }
     }
@@ -111,7 +117,7 @@ impl AuditError {
     pub(crate) fn log_is_down(&self) -> bool {
         matches!(
             self,
-            Self::Closed | Self::Poisoned | Self::Down | Self::NoRoom(_) | Self::WorkerLost
+            Self::Poisoned | Self::Down | Self::NoRoom(_) | Self::WorkerLost
         )
     }
 }

@@ -29,11 +29,10 @@ pub(crate) fn started(head: &Checkpoint) -> audit::RecordingStarted {
 
 /// AUD-005: everything up to the directory's head was verified.
 pub(crate) fn verified(report: &Report) -> audit::IntegrityVerified {
-    let root = report.directory.map(|head| head.root);
     audit::IntegrityVerified {
         first_index: 0,
         last_index: report.entries.saturating_sub(1),
-        root: root.unwrap_or_else(|| crate::merkle::CompactRange::new().root()),
+        root: report.directory.root,
         checkpoints: report.checkpoints,
         cosigners: 0,
         verifier: VERIFIER,
@@ -63,13 +62,14 @@ pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
     }
 }
 
-/// AUD-011: `dropped` unfinished bytes at the end of `segment` were set aside.
-pub(crate) fn recovered(segment: u64, dropped: u64, entries: u64) -> audit::TailRecovered {
+/// AUD-011: `dropped` unfinished bytes at the end of `segment` were set aside, after `batches` good
+/// batches.
+pub(crate) fn recovered(segment: u64, dropped: u64, batches: u64) -> audit::TailRecovered {
     audit::TailRecovered {
         segment,
         bytes_dropped: dropped,
-        last_index: entries.saturating_sub(1),
-        // Only what was synced is acknowledged, and what was synced is no unfinished tail.
+        last_index: batches.saturating_sub(1),
+        // With a signed entry lost the log would not have opened.
         acknowledged_loss: 0,
     }
 }

@@ -85,8 +85,8 @@ pub enum Fault {
     /// The Merkle root is not the signed one.
     #[error("entries up to here do not match the signed root")]
     Root,
-    /// A signed entry is missing.
-    #[error("signed entry is missing")]
+    /// A signed entry, or the signed head, is missing.
+    #[error("what was signed is missing")]
     Missing,
     /// A checkpoint is malformed, or out of place.
     #[error("checkpoint is malformed or out of place")]
@@ -97,8 +97,8 @@ pub enum Fault {
     /// A file does not belong here.
     #[error("file does not belong here")]
     Stray,
-    /// A spooled entry is damaged.
-    #[error("spooled entry is damaged")]
+    /// A spooled entry is damaged, or belongs to another log than it says.
+    #[error("spooled entry is damaged or misplaced")]
     Spool,
 }
 

@@ -57,15 +57,10 @@ impl Layout {
         self.0.join(SPOOL)
     }
 
-    /// Creates what is missing of the directories, durably.
+    /// Creates what is missing of the directories, durably, and closes them to others.
     pub(crate) fn create(&self) -> io::Result<()> {
-        for dir in [self.0.clone(), self.wal()] {
-            if !dir.is_dir() {
-                private_dir(&dir)?;
-                sync_parent(&dir)?;
-            }
-        }
-        Ok(())
+        private_dir(&self.0)?;
+        private_dir(&self.wal())
     }
 
     /// How many segments there are; they are numbered from 1 without gaps.
@@ -173,16 +168,26 @@ pub(crate) fn private() -> OpenOptions {
     options
 }
 
-/// Creates a directory, and its parents, that only its owner may enter.
+/// A directory that only its owner may enter: created durably with what is missing above it, or
+/// closed to others if it is there.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !above.is_dir())
+        .collect();
+    for dir in missing.iter().rev() {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        sync_parent(dir)?;
+    }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
-    builder.create(path)
+    Ok(())
 }
 
 /// Puts `bytes` at `path`, whole or not at all, durable when it returns.

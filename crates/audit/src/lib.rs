@@ -34,6 +34,8 @@ mod entry;
 mod error;
 mod events;
 mod fault;
+#[cfg(test)]
+mod forgeries;
 mod hex;
 mod layout;
 mod log_id;

@@ -34,6 +34,12 @@ pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
     sha256(&[&[NODE], left.as_bytes(), right.as_bytes()])
 }
 
+/// The root of a tree without leaves.
+#[must_use]
+pub fn empty_root() -> Digest {
+    sha256(&[])
+}
+
 /// What must be kept of a tree in order to append to it: its size, and the roots of its perfect
 /// subtrees. At most 64 hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,7 +80,7 @@ impl CompactRange {
     pub fn root(&self) -> Digest {
         let mut peaks = self.peaks.iter().rev();
         match peaks.next() {
-            None => sha256(&[]),
+            None => empty_root(),
             Some(smallest) => peaks.fold(*smallest, |right, left| node_hash(left, &right)),
         }
     }

@@ -37,6 +37,15 @@ impl LogState {
         }
     }
 
+    /// Its size and root.
+    pub(crate) fn head(&self) -> Checkpoint {
+        Checkpoint {
+            log: self.id,
+            size: self.tree.size(),
+            root: self.tree.root(),
+        }
+    }
+
     pub(crate) fn append(&mut self, leaf: Digest) {
         self.tree.append(leaf);
         self.previous = leaf;
@@ -88,8 +97,7 @@ impl Signed {
 /// One leaf that was taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
-    /// The number of its log.
-    pub(crate) log: u32,
+    pub(crate) log: LogId,
     pub(crate) index: u64,
     pub(crate) leaf: Digest,
     pub(crate) recorded: Timestamp,
@@ -197,7 +205,7 @@ impl Replay {
             return Err(at(index, Fault::Gap));
         }
         let mut taken = Taken {
-            log: frame.log,
+            log: id,
             index,
             leaf: leaf_hash(frame.payload),
             recorded: latest,

@@ -103,7 +103,7 @@ impl Cursor {
 fn later_end(bytes: &[u8], batch: u64) -> bool {
     (0..bytes.len()).step_by(8).any(|at| {
         let here = bytes.get(at..).unwrap_or_default();
-        FrameHeader::peek(here).is_some_and(|header| header.kind == Kind::End)
+        FrameHeader::peek(here).is_some_and(|header| header.may_end())
             && Frame::parse(here)
                 .and_then(|frame| End::parse(&frame))
                 .is_some_and(|end| end.batch > batch)

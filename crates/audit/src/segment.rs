@@ -71,7 +71,7 @@ impl Header {
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The origin of a log, which gets the number `index`.
+    /// The origin of a log, which gets the number `log`.
     Declare,
     /// A leaf of a log.
     Leaf,
@@ -136,6 +136,13 @@ impl FrameHeader {
     }
 }
 
+impl FrameHeader {
+    /// Whether it says that it ends a batch, and is as long as such a frame is.
+    pub(crate) fn may_end(&self) -> bool {
+        self.kind == Kind::End && self.payload == END_PAYLOAD
+    }
+}
+
 impl<'a> Frame<'a> {
     /// The frame at the start of `bytes`; `None` if there is no intact one.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -158,20 +165,18 @@ impl<'a> Frame<'a> {
 /// Appends one frame. `payload` has at most [`MAX_PAYLOAD`] bytes.
 pub(crate) fn push_frame(out: &mut Vec<u8>, kind: Kind, log: u32, index: u64, payload: &[u8]) {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let mut header = Vec::with_capacity(FRAME_BYTES);
-    header.extend_from_slice(&length.to_le_bytes());
-    header.extend_from_slice(&[0; 4]);
-    header.extend_from_slice(&[kind.code(), 0, 0, 0]);
-    header.extend_from_slice(&log.to_le_bytes());
-    header.extend_from_slice(&index.to_le_bytes());
-    let crc = checksum(&header, payload);
-    for (to, from) in header.iter_mut().skip(4).zip(crc.to_le_bytes()) {
+    let start = out.len();
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[kind.code(), 0, 0, 0]);
+    out.extend_from_slice(&log.to_le_bytes());
+    out.extend_from_slice(&index.to_le_bytes());
+    let crc = checksum(out.get(start..).unwrap_or_default(), payload);
+    for (to, from) in out.iter_mut().skip(start + 4).zip(crc.to_le_bytes()) {
         *to = from;
     }
-    let end = out.len() + padded(payload.len());
-    out.extend_from_slice(&header);
     out.extend_from_slice(payload);
-    out.resize(end, 0);
+    out.resize(start + padded(payload.len()), 0);
 }
 
 /// How long a frame with such a payload is.

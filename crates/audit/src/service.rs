@@ -83,8 +83,10 @@ pub trait AuditLog: Component {
     /// # Errors
     /// [`Overloaded`](AuditError::Overloaded) when the queue's budget stays full until
     /// `cx.deadline()`; [`Closed`](AuditError::Closed), [`Down`](AuditError::Down),
-    /// [`TooLarge`](AuditError::TooLarge), [`Seal`](AuditError::Seal): nothing was written.
-    /// [`Poisoned`](AuditError::Poisoned) after a failed sync: the outcome is unknown.
+    /// [`NoRoom`](AuditError::NoRoom), [`TooLarge`](AuditError::TooLarge),
+    /// [`TooManyLogs`](AuditError::TooManyLogs), [`Seal`](AuditError::Seal): nothing was written.
+    /// [`Poisoned`](AuditError::Poisoned) after a failed sync, also for its repeats, and
+    /// [`WorkerLost`](AuditError::WorkerLost): the outcome is unknown.
     async fn append(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<Receipt, AuditError>;
 
     /// Appends `events` to one log, contiguously, all or nothing, in one sync.
@@ -127,7 +129,8 @@ pub trait AuditLog: Component {
     ///
     /// # Errors
     /// [`Denied`](AuditError::Denied); [`Corrupt`](AuditError::Corrupt) if an entry does not read
-    /// back as written; [`Closed`](AuditError::Closed).
+    /// back intact (a forgery with a right checksum is found by [`Self::verify`] only);
+    /// [`Closed`](AuditError::Closed).
     async fn read(
         &self,
         cx: &RequestContext,
@@ -136,10 +139,11 @@ pub trait AuditLog: Component {
     ) -> Result<Vec<EntryView>, AuditError>;
 
     /// Signs, then verifies everything on disk, and records that it did (AUD-005), or that it
-    /// failed (AUD-006). Appends go on meanwhile.
+    /// failed (AUD-006). Appends go on meanwhile. For a system context.
     ///
     /// # Errors
-    /// [`Corrupt`](AuditError::Corrupt) naming the first bad place; as [`Self::checkpoint`].
+    /// [`Denied`](AuditError::Denied); [`Corrupt`](AuditError::Corrupt) naming the first bad place;
+    /// as [`Self::checkpoint`].
     async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError>;
 
     /// Counters. Cheap.

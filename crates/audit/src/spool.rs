@@ -7,10 +7,14 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 
-use crate::fault::VerifyError;
-use crate::layout::{self, Layout};
+use crate::fault::{Fault, Place, VerifyError};
+use crate::layout::{self, Layout, SPOOL};
 use crate::log_id::LogId;
 use crate::segment::{Frame, Kind, push_frame};
+use crate::wire;
+
+/// No spool is longer.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What a spool file holds.
 #[derive(Debug, Default)]
@@ -23,33 +27,58 @@ pub(crate) struct Spooled {
     pub(crate) torn: bool,
 }
 
-/// Reads the spool; an absent one is empty.
+/// Reads the spool; an absent one is empty. Damage that no crash leaves is a fault.
 pub(crate) fn read(layout: &Layout) -> Result<Spooled, VerifyError> {
     let mut bytes = Vec::new();
     match File::open(layout.spool()) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Spooled::default()),
-        other => other?.read_to_end(&mut bytes)?,
+        other => other?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?,
     };
+    let fault = |at| VerifyError::tampered(Place::file(SPOOL, at), Fault::Spool);
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(fault(bytes.len()));
+    }
     let mut spooled = Spooled::default();
     while let Some(frame) = Frame::parse(bytes.get(spooled.intact..).unwrap_or_default()) {
-        let Some(entry) = entry(&frame, spooled.entries.len()) else {
-            break;
-        };
+        let entry = entry(&frame, spooled.entries.len()).ok_or_else(|| fault(spooled.intact))?;
         spooled.entries.push(entry);
         spooled.intact += frame.length;
     }
-    spooled.torn = spooled.intact < bytes.len();
+    let rest = bytes.get(spooled.intact..).unwrap_or_default();
+    let follows = |at: usize| Frame::parse(rest.get(at..).unwrap_or_default()).is_some();
+    if (0..rest.len()).step_by(8).any(follows) {
+        return Err(fault(spooled.intact));
+    }
+    spooled.torn = !rest.is_empty();
     Ok(spooled)
 }
 
+/// The entry in a frame: well-formed, and of the log that it names.
 fn entry(frame: &Frame<'_>, index: usize) -> Option<(LogId, Vec<u8>)> {
-    if frame.kind != Kind::Leaf || frame.index != index as u64 {
+    if frame.kind != Kind::Leaf || frame.log != 0 || frame.index != index as u64 {
         return None;
     }
     let line = frame.payload.iter().position(|byte| *byte == b'\n')?;
     let (origin, tail) = frame.payload.split_at_checked(line)?;
     let log = LogId::parse(std::str::from_utf8(origin).ok()?)?;
-    Some((log, tail.strip_prefix(b"\n")?.to_vec()))
+    let tail = tail.strip_prefix(b"\n")?.to_vec();
+    let (_, tenant) = wire::tail_brief(&tail).ok()?;
+    match log {
+        LogId::Directory => None,
+        LogId::Tenant(id) if tenant != Some(id) => None,
+        LogId::Tenant(_) | LogId::System => Some((log, tail)),
+    }
+}
+
+/// Keeps what follows the `intact` bytes in `torn/` and cuts it off.
+pub(crate) fn set_tail_aside(layout: &Layout, intact: usize) -> io::Result<()> {
+    let bytes = fs::read(layout.spool())?;
+    let tail = bytes.get(intact..).unwrap_or_default();
+    layout::private_dir(&layout.torn())?;
+    layout::replace(&layout.torn().join(format!("spool-{intact}.bin")), tail)?;
+    let file = File::options().write(true).open(layout.spool())?;
+    file.set_len(intact as u64)?;
+    file.sync_all()
 }
 
 /// The spool file, open for writing.
@@ -57,43 +86,56 @@ fn entry(frame: &Frame<'_>, index: usize) -> Option<(LogId, Vec<u8>)> {
 pub(crate) struct Spool {
     file: File,
     entries: u64,
+    length: u64,
     limit: usize,
 }
 
 impl Spool {
-    /// Opens the spool behind what is intact in it.
+    /// Opens the spool behind what is in it.
     pub(crate) fn open(layout: &Layout, limit: usize) -> Result<Self, VerifyError> {
         let spooled = read(layout)?;
-        let mut file = layout::private()
+        let file = layout::private()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(layout.spool())?;
-        file.set_len(spooled.intact as u64)?;
-        file.seek(SeekFrom::End(0))?;
-        layout::sync_parent(&layout.spool())?;
-        Ok(Self {
+        let spool = Self {
             file,
             entries: spooled.entries.len() as u64,
+            length: spooled.intact as u64,
             limit,
-        })
+        };
+        spool.file.set_len(spool.length)?;
+        layout::sync_parent(&layout.spool())?;
+        Ok(spool)
     }
 
-    /// Adds one entry, durable when it returns.
+    /// Adds one entry, durable when it returns. After an error nothing of it is left, if the disk
+    /// allows.
     pub(crate) fn add(&mut self, log: LogId, tail: &[u8]) -> io::Result<()> {
-        if self.entries >= self.limit as u64 {
-            return Err(io::Error::other("the spool is full"));
-        }
         let mut payload = log.to_string().into_bytes();
         payload.push(b'\n');
         payload.extend_from_slice(tail);
         let mut frame = Vec::new();
         push_frame(&mut frame, Kind::Leaf, 0, self.entries, &payload);
-        self.file.write_all(&frame)?;
-        self.file.sync_data()?;
+        let length = self.length + frame.len() as u64;
+        if self.entries >= self.limit as u64 || length > MAX_BYTES {
+            return Err(io::Error::other("the spool is full"));
+        }
+        if let Err(error) = self.write(&frame) {
+            let _the_first_error_counts = self.file.set_len(self.length);
+            return Err(error);
+        }
         self.entries += 1;
+        self.length = length;
         Ok(())
+    }
+
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.length))?;
+        self.file.write_all(frame)?;
+        self.file.sync_data()
     }
 }
 
@@ -110,32 +152,77 @@ pub(crate) fn remove(layout: &Layout) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn entries_come_back_in_order_and_a_torn_one_does_not() {
+    /// The tail of an entry that says no more than an id and perhaps a tenant.
+    fn tail(number: u8, tenant: &str) -> Vec<u8> {
+        let id = format!("0190a1b2-0000-7000-8000-0000000000{number:02x}");
+        format!("\"id\":\"{id}\"{tenant}}}").into_bytes()
+    }
+
+    fn fresh() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
+        (dir, layout)
+    }
+
+    #[test]
+    fn entries_come_back_in_order_and_a_torn_one_does_not() {
+        let (_dir, layout) = fresh();
         let mut spool = Spool::open(&layout, 3).unwrap();
-        spool.add(LogId::System, b"one}").unwrap();
-        spool.add(LogId::System, b"two}").unwrap();
+        spool.add(LogId::System, &tail(1, "")).unwrap();
+        spool.add(LogId::System, &tail(2, "")).unwrap();
         drop(spool);
         let whole = fs::read(layout.spool()).unwrap();
         fs::write(layout.spool(), &whole[..whole.len() - 1]).unwrap();
         let spooled = read(&layout).unwrap();
         assert!(spooled.torn);
-        assert_eq!(spooled.entries, [(LogId::System, b"one}".to_vec())]);
+        assert_eq!(spooled.entries, [(LogId::System, tail(1, ""))]);
 
+        set_tail_aside(&layout, spooled.intact).unwrap();
+        assert!(!read(&layout).unwrap().torn);
+        assert_eq!(fs::read_dir(layout.torn()).unwrap().count(), 1);
         let mut spool = Spool::open(&layout, 3).unwrap();
-        spool.add(LogId::System, b"three}").unwrap();
-        let spooled = read(&layout).unwrap();
-        assert!(!spooled.torn);
-        assert_eq!(spooled.entries.len(), 2);
+        spool.add(LogId::System, &tail(3, "")).unwrap();
+        assert_eq!(read(&layout).unwrap().entries.len(), 2);
+    }
+
+    #[test]
+    fn damage_before_intact_entries_is_a_fault_and_nothing_is_dropped() {
+        let (_dir, layout) = fresh();
+        let mut spool = Spool::open(&layout, 9).unwrap();
+        for number in 1..4 {
+            spool.add(LogId::System, &tail(number, "")).unwrap();
+        }
+        let mut bytes = fs::read(layout.spool()).unwrap();
+        bytes[40] ^= 1;
+        fs::write(layout.spool(), bytes).unwrap();
+        assert!(matches!(read(&layout), Err(VerifyError::Tampered { .. })));
+        assert!(Spool::open(&layout, 9).is_err());
+    }
+
+    #[test]
+    fn an_entry_under_another_log_is_a_fault() {
+        let own = "0190a1b2-0000-7000-8000-00000000000a";
+        let log = LogId::parse(&format!("eonpro/audit/{own}")).unwrap();
+        let tenant = format!(",\"tenant\":\"{own}\"");
+        for (id, text, good) in [
+            (log, tenant.as_str(), true),
+            (LogId::System, tenant.as_str(), true),
+            (log, "", false),
+            (LogId::Directory, "", false),
+        ] {
+            let (_dir, layout) = fresh();
+            let mut spool = Spool::open(&layout, 1).unwrap();
+            spool.add(id, &tail(1, text)).unwrap();
+            assert_eq!(read(&layout).is_ok(), good, "{id} {text}");
+        }
     }
 
     #[test]
     fn a_full_spool_refuses() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(&Layout::new(dir.path()), 1).unwrap();
-        spool.add(LogId::System, b"one}").unwrap();
-        assert!(spool.add(LogId::System, b"two}").is_err());
+        let (_dir, layout) = fresh();
+        let mut spool = Spool::open(&layout, 1).unwrap();
+        spool.add(LogId::System, &tail(1, "")).unwrap();
+        assert!(spool.add(LogId::System, &tail(2, "")).is_err());
+        assert_eq!(read(&layout).unwrap().entries.len(), 1);
     }
 }

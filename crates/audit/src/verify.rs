@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{Layout, SPOOL};
-use crate::replay::Signed;
+use crate::replay::{LogState, Signed};
 use crate::spool;
 use crate::walk::{Torn, Until, Walk, signed_points};
 
@@ -24,7 +24,7 @@ pub struct Report {
     pub checkpoints: u64,
     /// The directory log's signed head, which covers all others. Compare it with one kept elsewhere:
     /// nothing inside the directory can show that the whole of it was put back to an older state.
-    pub directory: Option<Checkpoint>,
+    pub directory: Checkpoint,
     /// Size and root of each log beside the directory log, as the entries give them.
     pub heads: Vec<Checkpoint>,
     /// Entries that wait in the spool because the log was down.
@@ -33,11 +33,13 @@ pub struct Report {
 
 /// Verifies everything in the log directory `dir`: that each batch is intact and continues the chain,
 /// each entry names its predecessor's hash, and each signed root is the root of the entries.
-/// `keys` are those that may have signed. Reads only; blocks; holds one segment in memory.
+/// `keys` are those that may have signed. Reads only; blocks; holds one segment and all signed heads
+/// in memory.
 ///
 /// # Errors
 /// [`VerifyError::Tampered`] names the first bad place; [`VerifyError::Unfinished`] an unfinished
-/// write at the end, as a crash leaves it.
+/// write at the end, as a crash leaves it, or a writer that is at work: use
+/// [`AuditLog::verify`](crate::AuditLog::verify) on a log that is open.
 pub fn verify(dir: &Path, keys: &[VerifyingKey]) -> Result<Report, VerifyError> {
     let layout = Layout::new(dir);
     layout.segments()?;
@@ -58,11 +60,12 @@ pub(crate) fn verify_until(
         return Err(VerifyError::Unfinished { place: torn.place });
     }
     let spool = spool::read(layout)?;
-    if spool.torn {
+    // A writer that is at work may be in the middle of one.
+    if spool.torn && until.is_none() {
         let place = Place::file(SPOOL, spool.intact);
         return Err(VerifyError::Unfinished { place });
     }
-    let heads: Vec<Checkpoint> = walk.replay.ordinary().map(head).collect();
+    let heads: Vec<Checkpoint> = walk.replay.ordinary().map(LogState::head).collect();
     let unsigned = |head: &Checkpoint| head.size - signed.size(head.log).min(head.size);
     Ok(Report {
         entries: walk.replay.entries(),
@@ -73,14 +76,6 @@ pub(crate) fn verify_until(
         heads,
         spooled: spool.entries.len() as u64,
     })
-}
-
-fn head(log: &crate::replay::LogState) -> Checkpoint {
-    Checkpoint {
-        log: log.id,
-        size: log.tree.size(),
-        root: log.tree.root(),
-    }
 }
 
 /// A signed entry that is not there was taken away, whatever the end looks like.

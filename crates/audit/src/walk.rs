@@ -161,12 +161,12 @@ impl Walk {
 /// The signed checkpoints in a directory: all leaves of the directory log, and its own head.
 ///
 /// Reads frames by their checksums alone and stops at the first that is damaged: the walk that
-/// follows names the damage.
+/// follows names the damage. A checkpoint counts once its batch is complete.
 pub(crate) fn signed_points(
     layout: &Layout,
     keys: &[VerifyingKey],
     until: Option<Until>,
-) -> Result<(Signed, Option<Checkpoint>), VerifyError> {
+) -> Result<(Signed, Checkpoint), VerifyError> {
     let mut signed = Signed::default();
     let segments = match until {
         Some(until) => until.segment,
@@ -182,26 +182,29 @@ pub(crate) fn signed_points(
         };
         let bytes = layout.read(number, HEADER_BYTES, limit)?;
         let mut at = 0;
+        let mut pending = Vec::new();
         while let Some(frame) = Frame::parse(bytes.get(at..).unwrap_or_default()) {
             at += frame.length;
             if frame.kind == Kind::Declare && frame.payload == directory_origin().as_bytes() {
                 directory = Some(frame.log);
             } else if frame.kind == Kind::Leaf && Some(frame.log) == directory {
                 let point = directory_leaf(frame.payload, frame.index, keys)?;
-                let place = Place::entry(LogId::Directory, frame.index);
-                signed
-                    .add(&point)
-                    .map_err(|fault| VerifyError::tampered(place, fault))?;
+                pending.push((frame.index, point));
+            } else if frame.kind == Kind::End {
+                for (index, point) in pending.drain(..) {
+                    let place = Place::entry(LogId::Directory, index);
+                    signed
+                        .add(&point)
+                        .map_err(|fault| VerifyError::tampered(place, fault))?;
+                }
             }
         }
     }
-    let head = head(layout, keys)?;
-    if let Some(head) = &head {
-        let place = Place::file(CHECKPOINT, 0);
-        signed
-            .add(head)
-            .map_err(|fault| VerifyError::tampered(place, fault))?;
-    }
+    let head = directory_head(layout, keys)?;
+    let place = Place::file(CHECKPOINT, 0);
+    signed
+        .add(&head)
+        .map_err(|fault| VerifyError::tampered(place, fault))?;
     Ok((signed, head))
 }
 
@@ -209,13 +212,17 @@ fn directory_origin() -> String {
     LogId::Directory.to_string()
 }
 
-fn head(layout: &Layout, keys: &[VerifyingKey]) -> Result<Option<Checkpoint>, VerifyError> {
+/// The signed head of the directory log. It is there from the first moment, so that taking it away
+/// is no way to make signed entries unsigned.
+pub(crate) fn directory_head(
+    layout: &Layout,
+    keys: &[VerifyingKey],
+) -> Result<Checkpoint, VerifyError> {
     let fault = |fault| VerifyError::tampered(Place::file(CHECKPOINT, 0), fault);
-    let Some(text) = layout.read_checkpoint()? else {
-        return Ok(None);
-    };
+    let text = layout.read_checkpoint()?;
+    let text = text.ok_or_else(|| fault(Fault::Missing))?;
     match Checkpoint::open(&text, keys) {
-        Ok(head) if head.log == LogId::Directory => Ok(Some(head)),
+        Ok(head) if head.log == LogId::Directory => Ok(head),
         Ok(_) | Err(CheckpointError::Malformed) => Err(fault(Fault::Checkpoint)),
         Err(CheckpointError::Signature) => Err(fault(Fault::Signature)),
     }

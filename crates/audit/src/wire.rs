@@ -198,29 +198,35 @@ impl<'a> Leaf<'a> {
         })
     }
 
-    fn json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(self.tail.len() + 1);
-        json.push(b'{');
-        json.extend_from_slice(self.tail);
-        json
-    }
-
     /// Everything it says.
     pub(crate) fn entry(&self) -> Result<Entry, WireError> {
-        serde_json::from_slice(&self.json()).map_err(|_| WireError)
+        serde_json::from_slice(&whole(self.tail)).map_err(|_| WireError)
     }
 
     /// Its id and its tenant.
     pub(crate) fn brief(&self) -> Result<(EventId, Option<TenantId>), WireError> {
-        let json = self.json();
-        let brief: Brief<'_> = serde_json::from_slice(&json).map_err(|_| WireError)?;
-        let id = uuid::Uuid::try_parse(brief.id).map_err(|_| WireError)?;
-        let tenant = match brief.tenant {
-            None => None,
-            Some(text) => Some(TenantId::parse(text).ok_or(WireError)?),
-        };
-        Ok((EventId::from_uuid(id), tenant))
+        tail_brief(self.tail)
     }
+}
+
+/// The id and the tenant in a leaf without its head.
+pub(crate) fn tail_brief(tail: &[u8]) -> Result<(EventId, Option<TenantId>), WireError> {
+    let json = whole(tail);
+    let brief: Brief<'_> = serde_json::from_slice(&json).map_err(|_| WireError)?;
+    let id = uuid::Uuid::try_parse(brief.id).map_err(|_| WireError)?;
+    let tenant = match brief.tenant {
+        None => None,
+        Some(text) => Some(TenantId::parse(text).ok_or(WireError)?),
+    };
+    Ok((EventId::from_uuid(id), tenant))
+}
+
+/// A tail as the JSON object that it is without the head.
+fn whole(tail: &[u8]) -> Vec<u8> {
+    let mut json = Vec::with_capacity(tail.len() + 1);
+    json.push(b'{');
+    json.extend_from_slice(tail);
+    json
 }
 
 #[cfg(test)]

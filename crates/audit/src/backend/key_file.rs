@@ -65,7 +65,13 @@ impl KeyFileSigner {
     pub fn open_or_create(path: &Path) -> Result<Self, KeyFileError> {
         match File::open(path) {
             Ok(file) => Self::read(file),
-            Err(error) if error.kind() == ErrorKind::NotFound => Self::create(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => match Self::create(path) {
+                // Another process was first: its key is the one.
+                Err(KeyFileError::Io(error)) if error.kind() == ErrorKind::AlreadyExists => {
+                    Self::read(File::open(path)?)
+                }
+                other => other,
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -77,11 +83,15 @@ impl KeyFileSigner {
             .map_err(|_| KeyFileError::Random)?;
         let encoded = Zeroizing::new(STANDARD.encode(*seed));
         let text = Zeroizing::new(format!("{FORMAT}\n{}\n", *encoded));
-        let temporary = layout::temporary(path);
+        let mut unique = [0; 8];
+        SystemRandom::new()
+            .fill(&mut unique)
+            .map_err(|_| KeyFileError::Random)?;
+        let unique = format!("{:016x}.tmp", u64::from_be_bytes(unique));
+        let temporary = path.with_extension(unique);
         let mut file = layout::private()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;

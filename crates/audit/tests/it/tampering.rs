@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use eonpro_audit::{AuditError, AuditLog as _, LogId, Place, VerifyError, verify};
-use eonpro_core::component::Component as _;
+use eonpro_core::component::{Component as _, Health};
 use eonpro_testkit::tenant_id;
 
 use crate::house::House;
@@ -152,18 +152,54 @@ async fn a_file_that_is_gone_or_does_not_belong_is_named() {
 }
 
 #[tokio::test]
-async fn an_intruder_who_fixes_every_checksum_still_fails_at_the_signed_root() {
-    use eonpro_core::event::Digest;
-    // Without the key: a whole log written anew under another key, with this one's head beside it.
-    let (house, forger) = (written().await, written().await);
-    let head = fs::read(house.log().join("checkpoint")).unwrap();
-    fs::write(forger.log().join("checkpoint"), head).unwrap();
-    let error = verify(&forger.log(), &[house.key()]).unwrap_err();
-    assert!(matches!(error, VerifyError::Tampered { .. }), "{error}");
+async fn signed_entries_cannot_be_made_unsigned_by_taking_the_signed_head_away() {
+    let house = written().await;
+    let path = segment(&house);
+    let clean = fs::read(&path).unwrap();
+    fs::remove_file(house.log().join("checkpoint")).unwrap();
+    for cut in [end(&path), end(&path) / 2, 128] {
+        let mut bad = clean[..cut].to_vec();
+        bad.resize(clean.len(), 0);
+        fs::write(&path, &bad).unwrap();
+        let error = verify(&house.log(), &[house.key()]).unwrap_err();
+        assert_eq!(error.place().unwrap().to_string(), "checkpoint@0");
+        assert!(matches!(
+            house.try_open().await,
+            Err(AuditError::Corrupt(_))
+        ));
+    }
+}
 
-    // With the key: a rewrite verifies, and differs from the head kept elsewhere.
+#[tokio::test]
+async fn a_log_rewritten_under_another_key_does_not_verify_and_under_the_same_key_differs() {
+    let (house, forger) = (written().await, written().await);
+    assert!(verify(&forger.log(), &[house.key()]).is_err());
+    // Only a head that was kept elsewhere tells two histories of one key apart.
     let kept = verify(&house.log(), &[house.key()]).unwrap();
-    let rewritten = verify(&forger.log(), &[forger.key()]);
-    assert!(rewritten.is_err(), "its head was replaced");
-    assert_ne!(kept.directory.unwrap().root, Digest::of(b""));
+    let other = verify(&forger.log(), &[forger.key()]).unwrap();
+    assert_eq!(kept.directory.size, other.directory.size);
+    assert_ne!(kept.directory.root, other.directory.root);
+}
+
+#[tokio::test]
+async fn damage_found_while_signing_is_on_record_and_alerts() {
+    let house = House::new();
+    let audit = house.open().await;
+    let receipt = audit.append(&house.cx(1), &house.viewed()).await.unwrap();
+    let views = audit.read(&house.system(), &receipt.log, 0..1).await;
+    let leaf = views.unwrap().remove(0).bytes;
+    let path = segment(&house);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = position(&bytes, &leaf, 0) + leaf.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    let error = audit.checkpoint().await.unwrap_err();
+    assert!(matches!(error, AuditError::Corrupt(_)), "{error}");
+    assert!(matches!(audit.health().await, Health::Unhealthy(_)));
+    let system = audit.read(&house.system(), &LogId::System, 0..9).await;
+    let last = system.unwrap().pop().unwrap().entry().unwrap();
+    assert_eq!(last.code, "AUD-006");
+    audit.close().await;
+    assert!(house.alerts.codes().contains(&"AUD-006"));
 }

@@ -78,7 +78,8 @@ impl AuditParts {
 /// The embedded log: shared write-ahead segments in one directory, one writing thread.
 ///
 /// Dropped without `close`, it keeps every acknowledged entry; the entries
-/// since the last checkpoint are then unsigned until the log is opened again.
+/// since the last checkpoint are signed when the log is opened again, and the directory stays locked
+/// until what was under way is written.
 #[derive(Debug)]
 pub struct EmbeddedAudit(Arc<OpenLog>);
 
@@ -146,6 +147,9 @@ impl AuditLog for EmbeddedAudit {
             (Ok(()), Some(log)) if events.iter().any(|event| LogId::of(cx, event) != log) => {
                 Err(AuditError::Batch(BatchFault::SeveralLogs))
             }
+            (Ok(()), Some(_)) if events.len() > core.queue.most_entries() => {
+                Err(AuditError::Batch(BatchFault::TooLarge))
+            }
             (Ok(()), Some(log)) => core.submit(log, cx, events).await,
         };
         if appended.is_ok() {
@@ -163,7 +167,7 @@ impl AuditLog for EmbeddedAudit {
         let core = &self.0;
         let timer = Timer::start(CHECKPOINT, &*core.clock, &*core.observer);
         let head = match core.open() {
-            Ok(()) => core.signing.lock().await.checkpoint(&core.queue).await,
+            Ok(()) => core.sign().await,
             Err(closed) => Err(closed),
         };
         timer.end(head)
@@ -198,20 +202,13 @@ impl AuditLog for EmbeddedAudit {
             Ok(()) => core.signing.lock().await.verify(&core.queue).await,
             Err(closed) => Err(closed),
         };
-        let recorded = match &verified {
+        timer.end(match core.note_corruption(verified).await {
             Ok(report) => {
-                let event = events::verified(report);
-                core.record(LogId::System, event, Outcome::Success).await
+                let event = events::verified(&report);
+                let recorded = core.record(LogId::System, event, Outcome::Success).await;
+                recorded.map(|()| report)
             }
-            Err(AuditError::Corrupt(error)) => {
-                let event = events::failed(error);
-                core.record(LogId::System, event, Outcome::Serious).await
-            }
-            Err(_) => Ok(()),
-        };
-        timer.end(match (verified, recorded) {
-            (Ok(_), Err(unrecorded)) => Err(unrecorded),
-            (verified, _) => verified,
+            Err(error) => Err(error),
         })
     }
 
@@ -264,6 +261,8 @@ impl Component for EmbeddedAudit {
             Health::Unhealthy("closed")
         } else if self.0.down.load(Ordering::Acquire) {
             Health::Unhealthy("a write failed twice: the log must be opened again")
+        } else if self.0.corrupt.load(Ordering::Acquire) {
+            Health::Unhealthy("the bytes on disk are not what was written")
         } else if stats.abandoned > 0 {
             Health::Degraded("a segment was given up after a failed write")
         } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {
@@ -283,16 +282,13 @@ impl Component for EmbeddedAudit {
         let Some(ending) = ending else { return };
         core.drain_alerts().await;
         ending.alerts.abort();
-        if let Err(error) = core.signing.lock().await.checkpoint(&core.queue).await {
+        if let Err(error) = core.sign().await {
             tracing::error!(%error, "the last audit checkpoint failed");
         }
+        core.end_spool();
         core.queue.end();
-        // The lock is given back only after the last byte is written.
-        let ended = task::blocking(move || {
-            let joined = ending.writer.join();
-            drop(ending.lock);
-            joined.is_ok()
-        });
+        // The writer gives the lock back after its last byte.
+        let ended = task::blocking(move || ending.writer.join().is_ok());
         if ended.await != Ok(true) {
             tracing::error!("the audit writer ended early");
         }

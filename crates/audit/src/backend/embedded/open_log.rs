@@ -1,6 +1,5 @@
 //! What all handles of an open log share: building leaves, queueing, spooling, reading back.
 
-use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,11 +7,11 @@ use std::thread::JoinHandle;
 
 use eonpro_core::RequestContext;
 use eonpro_core::entropy::SharedEntropy;
-use eonpro_core::event::{Digest, Event, EventData, Outcome};
+use eonpro_core::event::{Event, EventData, Outcome};
 use eonpro_core::port::{Alert, Observer};
 use eonpro_core::task;
-use eonpro_core::time::{SharedClock, Timestamp};
-use futures_util::future::{Either, select};
+use eonpro_core::time::SharedClock;
+use futures_util::future::{Either, select, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::alerts::Notice;
@@ -29,12 +28,16 @@ use crate::events;
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
-use crate::merkle::CompactRange;
-use crate::segment::{Frame, padded};
-use crate::service::Receipt;
+use crate::merkle::empty_root;
+use crate::segment::{Frame, Kind, padded};
+use crate::service::{DirectoryHead, Receipt};
 use crate::spool::{self, Spool};
-use crate::wire::{self, EntryView, HEAD_BYTES, Leaf};
+use crate::wire::{self, EntryView};
 
+/// How many spooled entries are folded in at once, sharing syncs.
+const FOLDED_AT_ONCE: usize = 1_024;
+
+/// An open log; it lives until its last handle and its last running call are gone.
 #[derive(Debug)]
 pub(super) struct OpenLog {
     pub(super) config: AuditConfig,
@@ -49,6 +52,8 @@ pub(super) struct OpenLog {
     pub(super) spool: Mutex<Option<Spool>>,
     pub(super) closed: AtomicBool,
     pub(super) down: AtomicBool,
+    /// Whether the bytes on disk were found to differ from what was written.
+    pub(super) corrupt: AtomicBool,
     /// Entries since the last automatic checkpoint, and whether one is being made.
     pub(super) since_checkpoint: AtomicU64,
     pub(super) checkpointing: AtomicBool,
@@ -56,44 +61,85 @@ pub(super) struct OpenLog {
     pub(super) ending: Mutex<Option<Ending>>,
 }
 
-/// What `close` must wait for and give back.
+/// What `close` must wait for.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) writer: JoinHandle<()>,
     pub(super) alerts: tokio::task::JoinHandle<()>,
-    pub(super) lock: File,
 }
 
 impl OpenLog {
-    /// Folds in what was spooled, and records the start and what recovery dropped.
+    /// Records what recovery dropped, folds in what was spooled, records the start, and signs.
     pub(super) async fn begin(
         &self,
         spooled: Vec<(LogId, Vec<u8>)>,
         dropped: Option<Dropped>,
     ) -> Result<(), AuditError> {
-        for (log, tail) in spooled {
-            let leaf = spooled_leaf(tail)?;
-            self.queue.append(None, log, vec![leaf]).await?;
-        }
-        spool::remove(&self.layout)?;
-        let entries = self.index.stats().entries;
         if let Some(dropped) = dropped {
             tracing::warn!(
                 bytes = dropped.bytes,
                 "an unfinished audit batch was dropped"
             );
-            let event = events::recovered(dropped.segment, dropped.bytes, entries);
+            let event = events::recovered(dropped.segment, dropped.bytes, dropped.batches);
             self.record(LogId::System, event, Outcome::Minor).await?;
         }
+        for part in spooled.chunks(FOLDED_AT_ONCE) {
+            let folding = part.iter().map(|(log, tail)| self.fold(*log, tail));
+            // Polled in order, so they are queued in order.
+            try_join_all(folding).await?;
+        }
+        spool::remove(&self.layout)?;
         let mark = self.queue.mark().await?;
         let system = mark.heads.iter().find(|head| head.log == LogId::System);
         let head = system.copied().unwrap_or_else(|| Checkpoint {
             log: LogId::System,
             size: 0,
-            root: CompactRange::new().root(),
+            root: empty_root(),
         });
         let event = events::started(&head);
-        self.record(LogId::System, event, Outcome::Success).await
+        self.record(LogId::System, event, Outcome::Success).await?;
+        match self.sign().await {
+            Err(AuditError::Sign(error)) => {
+                tracing::error!(%error, "the audit log starts with entries that are not signed");
+                Ok(())
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn fold(&self, log: LogId, tail: &[u8]) -> Result<(), AuditError> {
+        let (event, _) = wire::tail_brief(tail)
+            .map_err(|_| VerifyError::tampered(Place::file(layout::SPOOL, 0), Fault::Spool))?;
+        let leaf = NewLeaf::Entry {
+            event,
+            tail: tail.to_vec(),
+            // It was raised when the entry was spooled.
+            alert: None,
+        };
+        self.queue.append(None, log, vec![leaf]).await?;
+        Ok(())
+    }
+
+    /// Signs what grew. If the disk is found to differ, that is on record, as far as it can be.
+    pub(super) async fn sign(&self) -> Result<DirectoryHead, AuditError> {
+        let signed = self.signing.lock().await.checkpoint(&self.queue).await;
+        self.note_corruption(signed).await
+    }
+
+    /// Records AUD-006 where the bytes on disk are not what was written.
+    pub(super) async fn note_corruption<T>(
+        &self,
+        result: Result<T, AuditError>,
+    ) -> Result<T, AuditError> {
+        if let Err(AuditError::Corrupt(error @ VerifyError::Tampered { .. })) = &result {
+            self.corrupt.store(true, Ordering::Release);
+            let event = events::failed(error);
+            let recorded = self.record(LogId::System, event, Outcome::Serious).await;
+            if let Err(error) = recorded {
+                tracing::error!(%error, "damage to the audit log could not be recorded");
+            }
+        }
+        result
     }
 
     /// Appends an event of audit's own.
@@ -181,12 +227,12 @@ impl OpenLog {
             return;
         }
         self.since_checkpoint.store(0, Ordering::Relaxed);
-        let core = Arc::clone(self);
+        let log = Arc::clone(self);
         task::start(async move {
-            if let Err(error) = core.signing.lock().await.checkpoint(&core.queue).await {
+            if let Err(error) = log.sign().await {
                 tracing::error!(%error, "an audit checkpoint failed");
             }
-            core.checkpointing.store(false, Ordering::Release);
+            log.checkpointing.store(false, Ordering::Release);
         });
     }
 
@@ -198,15 +244,22 @@ impl OpenLog {
     ) -> Result<(), AuditError> {
         let log = LogId::of(cx, event);
         let tail = self.builder.tail(&log, cx, event).await?;
-        let core = Arc::clone(self);
-        let written = task::blocking(move || core.write_spool(log, &tail)).await;
+        let own = Arc::clone(self);
+        let written = task::blocking(move || own.write_spool(log, &tail)).await;
         written.map_err(|_| AuditError::WorkerLost)??;
         count(&self.index.counters.spooled, 1);
+        if let Some(alert) = alert_for(&log, event)
+            && self.notices.try_send(Notice::Alert(log, alert)).is_err()
+        {
+            count(&self.index.counters.alerts_dropped, 1);
+        }
         Ok(())
     }
 
     fn write_spool(&self, log: LogId, tail: &[u8]) -> Result<(), AuditError> {
         let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        // After the close the directory may be somebody else's.
+        self.open()?;
         if spool.is_none() {
             let opened = Spool::open(&self.layout, self.config.spool_entries);
             *spool = Some(opened.map_err(|error| AuditError::Spool(error.into()))?);
@@ -222,6 +275,12 @@ impl OpenLog {
         added.map_err(|error| AuditError::Spool(error.into()))
     }
 
+    /// Waits for a spooling that is under way; none begins after the close.
+    pub(super) fn end_spool(&self) {
+        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        *spool = None;
+    }
+
     pub(super) fn read_spots(
         &self,
         log: &LogId,
@@ -229,14 +288,16 @@ impl OpenLog {
     ) -> Result<Vec<EntryView>, AuditError> {
         let spots = self.index.spots(log, range, self.config.read_limit);
         let mut views = Vec::with_capacity(spots.len());
-        for (index, spot) in (range.start..).zip(spots) {
+        for (at, spot) in spots.into_iter().enumerate() {
+            let index = range.start.saturating_add(at as u64);
             let from = spot.offset as usize;
             let until = from + padded(spot.length as usize);
             let bytes = self
                 .layout
                 .read(u64::from(spot.segment), from, Some(until))?;
-            let frame = Frame::parse(&bytes).filter(|frame| frame.index == index);
+            let frame = Frame::parse(&bytes);
             let frame = frame
+                .filter(|frame| frame.kind == Kind::Leaf && frame.index == index)
                 .ok_or_else(|| VerifyError::tampered(Place::entry(*log, index), Fault::Frame))?;
             views.push(EntryView {
                 log: *log,
@@ -246,20 +307,4 @@ impl OpenLog {
         }
         Ok(views)
     }
-}
-
-/// The leaf of a spooled entry, with its event's id read back from it.
-fn spooled_leaf(tail: Vec<u8>) -> Result<NewLeaf, AuditError> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + tail.len());
-    let zero = Digest::from_bytes([0; 32]);
-    wire::push_head(&mut bytes, &zero, Timestamp::EPOCH);
-    bytes.extend_from_slice(&tail);
-    let brief = Leaf::parse(&bytes).and_then(|leaf| leaf.brief());
-    let (event, _) =
-        brief.map_err(|_| VerifyError::tampered(Place::file(layout::SPOOL, 0), Fault::Spool))?;
-    Ok(NewLeaf::Entry {
-        event,
-        tail,
-        alert: None,
-    })
 }

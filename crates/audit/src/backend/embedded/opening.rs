@@ -11,14 +11,13 @@ use super::alerts;
 use super::disk::Disk;
 use super::open_log::{Ending, OpenLog};
 use super::queue::Queue;
-use super::recovery::{Recovered, recover};
-use super::signing::Signing;
+use super::recovery::{Recovered, prepare, recover};
+use super::signing::{Signing, empty_directory};
 use super::writer::Writer;
-use crate::checkpoint::VerifyingKey;
 use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
-use crate::layout::Layout;
+use crate::layout::{self, Layout};
 
 /// Opens the log of `layout`, writing through `disk`.
 pub(super) async fn open(
@@ -30,15 +29,25 @@ pub(super) async fn open(
     config.check()?;
     let mut keys = config.previous_keys.clone();
     keys.push(parts.verifying_key());
+    let lock = in_background(&layout, |layout| prepare(&layout)).await?;
+    if in_background(&layout, |layout| is_fresh(&layout)).await? {
+        let note = empty_directory().sign(&*parts.signer).await?;
+        in_background(&layout, move |layout| {
+            Ok(layout::replace(&layout.checkpoint(), note.as_bytes())?)
+        })
+        .await?;
+    }
     let Recovered {
-        lock,
         walk,
         signed,
         index,
         recent,
         dropped,
         spooled,
-    } = recovered(&layout, &keys, &config).await?;
+    } = {
+        let (keys, config) = (keys.clone(), config.clone());
+        in_background(&layout, move |layout| recover(&layout, &keys, &config)).await?
+    };
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -56,7 +65,9 @@ pub(super) async fn open(
         filled,
         batch: walk.end.batch,
         chain: walk.end.chain,
+        must_roll: false,
         down: false,
+        _lock: lock,
     };
     let (jobs, todo) = crossbeam_channel::unbounded();
     let writer = std::thread::Builder::new()
@@ -86,25 +97,30 @@ pub(super) async fn open(
         spool: Mutex::new(None),
         closed: AtomicBool::new(false),
         down: AtomicBool::new(false),
+        corrupt: AtomicBool::new(false),
         since_checkpoint: AtomicU64::new(0),
         checkpointing: AtomicBool::new(false),
         notices,
         ending: Mutex::new(Some(Ending {
             writer,
             alerts: alerts::start(weak.clone(), parts.alerts, noticed),
-            lock,
         })),
     });
     log.begin(spooled, dropped).await?;
     Ok(log)
 }
 
-async fn recovered(
-    layout: &Layout,
-    keys: &[VerifyingKey],
-    config: &AuditConfig,
-) -> Result<Recovered, AuditError> {
-    let (layout, keys, config) = (layout.clone(), keys.to_vec(), config.clone());
-    let recovered = task::blocking(move || recover(&layout, &keys, &config)).await;
-    recovered.map_err(|_| AuditError::WorkerLost)?
+/// Whether there has never been a log.
+fn is_fresh(layout: &Layout) -> Result<bool, AuditError> {
+    Ok(layout.segments()? == 0 && layout.read_checkpoint()?.is_none())
+}
+
+async fn in_background<T, F>(layout: &Layout, work: F) -> Result<T, AuditError>
+where
+    T: Send + 'static,
+    F: FnOnce(Layout) -> Result<T, AuditError> + Send + 'static,
+{
+    let layout = layout.clone();
+    let done = task::blocking(move || work(layout)).await;
+    done.map_err(|_| AuditError::WorkerLost)?
 }

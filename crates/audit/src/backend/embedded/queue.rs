@@ -48,8 +48,7 @@ pub(super) struct Append {
     pub(super) log: LogId,
     pub(super) leaves: Vec<NewLeaf>,
     pub(super) reply: oneshot::Sender<Result<Vec<Receipt>, AuditError>>,
-    /// Given back when the append has ended, by being dropped with it.
-    pub(super) _permits: Option<Permits>,
+    pub(super) budget: Budget,
 }
 
 /// What the writer is asked to do.
@@ -62,7 +61,16 @@ pub(super) enum Job {
     End,
 }
 
-/// A share of the budget.
+/// Whose budget an append uses. Given back when the append has ended, by being dropped with it.
+#[derive(Debug)]
+pub(super) enum Budget {
+    /// A caller's: bounded.
+    Caller(#[expect(dead_code, reason = "held, not read")] Permits),
+    /// The log's own, for checkpoints and what was spooled: bounded by what it already holds.
+    Own,
+}
+
+/// A share of the callers' budget.
 #[derive(Debug)]
 pub(super) struct Permits {
     _bytes: OwnedSemaphorePermit,
@@ -87,30 +95,36 @@ impl Queue {
             jobs,
             bytes: Arc::new(Semaphore::new(config.queue_bytes)),
             entries: Arc::new(Semaphore::new(config.queue_entries)),
-            most_bytes: config.queue_bytes,
+            most_bytes: config.queue_bytes.min(config.batch_bytes),
             most_entries: config.queue_entries.min(config.batch_entries),
             wait: config.queue_wait,
             clock,
         }
     }
 
-    /// Appends `leaves` to `log`, waiting for room until the deadline of `cx`.
+    /// How many leaves one append may have.
+    pub(super) fn most_entries(&self) -> usize {
+        self.most_entries
+    }
+
+    /// Appends `leaves` to `log`, waiting for room until the deadline of `cx`. Without `cx` it is
+    /// the log's own business, and does not wait.
     pub(super) async fn append(
         &self,
         cx: Option<&RequestContext>,
         log: LogId,
         leaves: Vec<NewLeaf>,
     ) -> Result<Vec<Receipt>, AuditError> {
-        let permits = match cx {
-            Some(cx) => Some(self.permits(cx, &leaves).await?),
-            None => None,
+        let budget = match cx {
+            Some(cx) => Budget::Caller(self.permits(cx, &leaves).await?),
+            None => Budget::Own,
         };
         let (reply, answer) = oneshot::channel();
         self.send(Job::Append(Append {
             log,
             leaves,
             reply,
-            _permits: permits,
+            budget,
         }))?;
         answer.await.map_err(|_| AuditError::WorkerLost)?
     }

@@ -13,21 +13,19 @@ use super::recent::Recent;
 use crate::checkpoint::VerifyingKey;
 use crate::config::AuditConfig;
 use crate::error::AuditError;
-use crate::fault::VerifyError;
+use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
-use crate::replay::Signed;
+use crate::replay::{Signed, Taken};
 use crate::segment::{HEADER_BYTES, Header};
 use crate::service::Receipt;
 use crate::spool;
 use crate::verify::nothing_signed_is_missing;
-use crate::walk::{Torn, Walk, signed_points};
+use crate::walk::{Torn, Walk, directory_head, signed_points};
 
 /// What opening found.
 #[derive(Debug)]
 pub(super) struct Recovered {
-    /// Held as long as the log is open.
-    pub(super) lock: File,
     pub(super) walk: Walk,
     pub(super) signed: Signed,
     pub(super) index: Arc<Index>,
@@ -42,57 +40,54 @@ pub(super) struct Recovered {
 pub(super) struct Dropped {
     pub(super) segment: u64,
     pub(super) bytes: u64,
+    /// How many good batches there are.
+    pub(super) batches: u64,
 }
 
-/// Opens the directory, creating what is missing. Blocks.
+/// Creates what is missing of the directory and locks it. Blocks.
+pub(super) fn prepare(layout: &Layout) -> Result<File, AuditError> {
+    layout.create()?;
+    let lock = lock(layout)?;
+    layout.stray()?;
+    remove_leftovers(layout)?;
+    Ok(lock)
+}
+
+/// Reads the prepared directory, which has its signed head. Blocks.
 pub(super) fn recover(
     layout: &Layout,
     keys: &[VerifyingKey],
     config: &AuditConfig,
 ) -> Result<Recovered, AuditError> {
-    layout.create()?;
-    let lock = lock(layout)?;
-    layout.stray()?;
-    remove_leftovers(layout)?;
     if layout.segments()? == 0 {
-        create_first(layout)?;
+        create_first(layout, keys)?;
     }
     let (signed, _) = signed_points(layout, keys, None)?;
-    let index = Arc::new(Index::default());
+    let spooled = spool::read(layout)?;
     let mut recent = Recent::new(config.recent_ids);
     let mut walk = Walk::new();
     let mut spots = Vec::new();
     let torn = walk.advance(layout, &signed, None, |segment, taken| {
-        let spot = Spot {
-            segment: u32::try_from(segment).unwrap_or(u32::MAX),
-            offset: u32::try_from(taken.offset).unwrap_or(u32::MAX),
-            length: u32::try_from(taken.length).unwrap_or(u32::MAX),
-        };
-        spots.push((*taken, spot));
-    })?;
-    nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
-    let mut published = Vec::with_capacity(spots.len());
-    for (taken, spot) in spots {
-        let number = usize::try_from(taken.log).ok();
-        let Some(log) = number.and_then(|number| walk.replay.logs.get(number)) else {
-            continue;
-        };
-        published.push((log.id, spot));
+        spots.push((taken.log, spot(segment, taken)));
         if let Some(event) = taken.event {
             let receipt = Receipt {
-                log: log.id,
+                log: taken.log,
                 index: taken.index,
                 leaf: taken.leaf,
                 recorded: taken.recorded,
             };
             recent.insert(event, receipt);
         }
-    }
-    index.publish(published);
+    })?;
+    nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
+    let index = Arc::new(Index::default());
+    index.publish(spots);
+    // Nothing on disk is changed before all of it was found good.
     let dropped = settle_tail(layout, &walk, &signed, torn.as_ref())?;
-    let spooled = spool::read(layout)?;
+    if spooled.torn {
+        spool::set_tail_aside(layout, spooled.intact)?;
+    }
     Ok(Recovered {
-        lock,
         walk,
         signed,
         index,
@@ -100,6 +95,14 @@ pub(super) fn recover(
         dropped,
         spooled: spooled.entries,
     })
+}
+
+fn spot(segment: u64, taken: &Taken) -> Spot {
+    Spot {
+        segment: u32::try_from(segment).unwrap_or(u32::MAX),
+        offset: u32::try_from(taken.offset).unwrap_or(u32::MAX),
+        length: u32::try_from(taken.length).unwrap_or(u32::MAX),
+    }
 }
 
 fn lock(layout: &Layout) -> Result<File, AuditError> {
@@ -130,10 +133,11 @@ fn remove_leftovers(layout: &Layout) -> io::Result<()> {
     Ok(())
 }
 
-fn create_first(layout: &Layout) -> Result<(), AuditError> {
-    if layout.checkpoint().exists() {
-        // A signed head without a segment: the segments were taken away.
-        return Err(VerifyError::NoLog.into());
+fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError> {
+    if directory_head(layout, keys)?.size > 0 {
+        // Something was signed: the segments were taken away.
+        let place = Place::entry(LogId::Directory, 0);
+        return Err(VerifyError::tampered(place, Fault::Missing).into());
     }
     let header = Header {
         number: 1,
@@ -151,9 +155,11 @@ fn settle_tail(
     signed: &Signed,
     torn: Option<&Torn>,
 ) -> Result<Option<Dropped>, AuditError> {
+    // The directory's head is written after the sync of its leaves, so they count as well.
     let all_signed = walk
         .replay
-        .ordinary()
+        .logs
+        .iter()
         .all(|log| signed.size(log.id) == log.tree.size());
     if torn.is_none() && (all_signed || walk.end.offset == HEADER_BYTES) {
         return Ok(None);
@@ -176,6 +182,7 @@ fn settle_tail(
         dropped = Some(Dropped {
             segment,
             bytes: length as u64,
+            batches: walk.end.batch,
         });
     }
     layout::replace(&layout.segment(segment), valid)?;

@@ -17,6 +17,7 @@ use crate::error::AuditError;
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
+use crate::merkle::empty_root;
 use crate::replay::Signed;
 use crate::service::DirectoryHead;
 use crate::verify::{Report, verify_until};
@@ -126,9 +127,14 @@ fn read_on(mut walk: Walk, layout: &Layout, until: Until) -> Result<Walk, Verify
 
 fn directory(mark: &Mark) -> Checkpoint {
     let found = mark.heads.iter().find(|head| head.log == LogId::Directory);
-    found.copied().unwrap_or_else(|| Checkpoint {
+    found.copied().unwrap_or_else(empty_directory)
+}
+
+/// The head of a directory log that holds nothing yet: signed before the first segment is there.
+pub(super) fn empty_directory() -> Checkpoint {
+    Checkpoint {
         log: LogId::Directory,
         size: 0,
-        root: crate::merkle::CompactRange::new().root(),
-    })
+        root: empty_root(),
+    }
 }

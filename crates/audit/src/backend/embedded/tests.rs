@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex};
 
 use eonpro_core::component::{Component as _, Health};
 use eonpro_core::entropy::SystemEntropy;
-use eonpro_core::event::catalogue::{auth, phi};
+use eonpro_core::event::catalogue::{auth, authz, phi};
 use eonpro_core::event::{Code, EmitError, Event, EventSink as _, ObjectRef, Outcome};
 use eonpro_core::id::{PublicId as _, RowId, SessionId, SubjectId};
 use eonpro_core::port::NoObserver;
-use eonpro_core::time::{ManualClock, SystemClock, Timestamp};
+use eonpro_core::time::{ManualClock, Monotonic, SystemClock, Timestamp};
 use eonpro_core::{RequestContext, task};
 use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
 
 use super::disk::{Disk, FileDisk, SegmentFile};
 use super::*;
 use crate::backend::key_file::KeyFileSigner;
-use crate::segment::Header;
+use crate::fault::{Fault, VerifyError};
+use crate::scan::Cursor;
+use crate::segment::{self, End, HEADER_BYTES, Header};
 use crate::spool;
 use crate::verify::verify;
 
@@ -28,6 +30,8 @@ struct Plan {
     write: AtomicI64,
     sync: AtomicI64,
     fill: AtomicI64,
+    /// Fails after the new segment has got its name.
+    named: AtomicI64,
     /// Fails every call while set.
     dead: std::sync::atomic::AtomicBool,
     /// Held by a sync that must wait.
@@ -37,7 +41,7 @@ struct Plan {
 impl Plan {
     fn resting() -> Arc<Self> {
         let plan = Self::default();
-        for counter in [&plan.write, &plan.sync, &plan.fill] {
+        for counter in [&plan.write, &plan.sync, &plan.fill, &plan.named] {
             counter.store(-1, Ordering::SeqCst);
         }
         Arc::new(plan)
@@ -61,6 +65,7 @@ impl Disk for FailingDisk {
     fn create(&mut self, header: &Header) -> io::Result<Box<dyn SegmentFile>> {
         self.1.check(&self.1.fill)?;
         let file = self.0.create(header)?;
+        self.1.check(&self.1.named)?;
         Ok(Box::new(FailingFile(file, Arc::clone(&self.1))))
     }
 
@@ -101,6 +106,7 @@ struct Bed {
     plan: Arc<Plan>,
     config: AuditConfig,
     clock: SharedClock,
+    alerts: Arc<RecordingAlerts>,
 }
 
 impl Bed {
@@ -115,6 +121,7 @@ impl Bed {
             plan: Plan::resting(),
             config,
             clock: Arc::new(SystemClock::new()),
+            alerts: RecordingAlerts::new(),
         }
     }
 
@@ -128,7 +135,7 @@ impl Bed {
             entropy: Arc::new(SystemEntropy::new()),
             sealer: TestSealer::ready_for(&[&scope(1)]),
             signer: Arc::new(KeyFileSigner::open_or_create(&folder.join("key")).unwrap()),
-            alerts: RecordingAlerts::new(),
+            alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),
         }
@@ -165,6 +172,17 @@ impl Bed {
         let entropy = SystemEntropy::new();
         self.event(auth::Logout {
             session: SessionId::random(&entropy).uuid(),
+        })
+    }
+
+    /// A critical event of a type that is spooled.
+    fn broken_glass(&self) -> Arc<Event> {
+        let entropy = SystemEntropy::new();
+        self.event(authz::BreakGlassStarted {
+            grant: SessionId::random(&entropy).uuid(),
+            patient: SubjectId::random(&entropy),
+            justification: "unconscious".into(),
+            expires_at: Timestamp::EPOCH,
         })
     }
 
@@ -246,6 +264,124 @@ async fn no_room_is_a_clear_error_and_the_log_goes_on_when_there_is_room_again()
 }
 
 #[tokio::test]
+async fn a_segment_that_failed_after_it_got_its_name_is_no_longer_written_beside() {
+    let mut bed = Bed::new();
+    bed.config.segment_bytes = 8 * 1024;
+    bed.config.fill_bytes = 1024;
+    let audit = bed.open().await;
+    bed.plan.named.store(0, Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    let mut refused = 0;
+    for _ in 0..60 {
+        match audit.append(&bed.cx(), &bed.viewed()).await {
+            Ok(receipt) => acknowledged.push(receipt.index),
+            Err(AuditError::NoRoom(_)) => refused += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert_eq!(refused, 1);
+    assert_eq!(acknowledged, (0..59).collect::<Vec<_>>());
+    audit.close().await;
+    assert_eq!(bed.verified().entries, 1 + 59);
+}
+
+/// Changes the last leaf of a segment and gets every checksum and the chain right.
+fn rewrite_last_leaf(path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    let mut cursor = Cursor {
+        offset: HEADER_BYTES,
+        batch: 0,
+        chain: segment::genesis(),
+    };
+    let mut before = cursor;
+    while cursor.offset < bytes.len() {
+        let here = cursor;
+        if cursor.next(&bytes).unwrap().is_none() {
+            break;
+        }
+        before = here;
+    }
+    let mut last = before;
+    let batch = last.next(&bytes).unwrap().unwrap();
+    let (_, leaf) = batch.frames.last().unwrap();
+    let changed = String::from_utf8(leaf.payload.to_vec()).unwrap();
+    let changed = changed.replace("\"outcome\":0", "\"outcome\":4");
+    let mut frames = Vec::new();
+    for (_, frame) in &batch.frames {
+        let payload = match frame.payload == leaf.payload {
+            true => changed.as_bytes(),
+            false => frame.payload,
+        };
+        segment::push_frame(&mut frames, frame.kind, frame.log, frame.index, payload);
+    }
+    let end = End {
+        batch: before.batch,
+        frames: batch.frames.len() as u64,
+        chain: segment::chain(&before.chain, before.batch, &frames),
+    };
+    end.push(&mut frames);
+    let mut forged = bytes.clone();
+    forged[before.offset..before.offset + frames.len()].copy_from_slice(&frames);
+    std::fs::write(path, forged).unwrap();
+}
+
+#[tokio::test]
+async fn a_root_that_disk_and_memory_do_not_share_is_never_signed() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    let head = std::fs::read(bed.log().join("checkpoint")).unwrap();
+    audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    rewrite_last_leaf(&bed.log().join("wal/0000000001.wal"));
+    let error = audit.checkpoint().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            AuditError::Corrupt(VerifyError::Tampered {
+                fault: Fault::Root,
+                ..
+            })
+        ),
+        "{error:?}"
+    );
+    audit.close().await;
+    let after = std::fs::read(bed.log().join("checkpoint")).unwrap();
+    assert_eq!(after, head);
+}
+
+#[tokio::test]
+async fn after_the_close_nothing_is_spooled() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    audit.close().await;
+    let refused = audit.emit(&bed.cx(), &bed.logout()).await;
+    assert!(matches!(refused, Err(EmitError::NotWritten(_))));
+    assert_eq!(bed.verified().spooled, 0);
+}
+
+#[tokio::test]
+async fn an_entry_in_doubt_stays_in_doubt_when_it_is_repeated() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    bed.plan.dead.store(true, Ordering::SeqCst);
+    let event = bed.viewed();
+    for _ in 0..2 {
+        let error = audit.append(&bed.cx(), &event).await.unwrap_err();
+        assert!(matches!(error, AuditError::Poisoned), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_alert_is_raised_also_while_the_log_is_down() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    bed.plan.dead.store(true, Ordering::SeqCst);
+    audit.emit(&bed.cx(), &bed.broken_glass()).await.unwrap();
+    audit.emit(&bed.cx(), &bed.broken_glass()).await.unwrap();
+    audit.close().await;
+    assert_eq!(bed.alerts.codes(), ["AUTHZ-003", "AUTHZ-003"]);
+}
+
+#[tokio::test]
 async fn what_may_be_spooled_is_spooled_while_the_log_is_down_and_folded_in_once() {
     let bed = Bed::new();
     let audit = bed.open().await;
@@ -279,6 +415,7 @@ async fn what_may_be_spooled_is_spooled_while_the_log_is_down_and_folded_in_once
 async fn a_full_queue_makes_callers_wait_and_refuses_them_at_their_deadline() {
     let mut bed = Bed::new();
     bed.config.queue_entries = 4;
+    bed.config.queue_wait = std::time::Duration::from_secs(1 << 40);
     let clock = ManualClock::at(Timestamp::EPOCH);
     bed.clock = Arc::new(clock.clone());
     let audit = Arc::new(bed.open().await);
@@ -299,10 +436,10 @@ async fn a_full_queue_makes_callers_wait_and_refuses_them_at_their_deadline() {
     let (release, holder) = gate.await.unwrap();
     let mut waiting = Vec::new();
     for _ in 0..8 {
-        let (audit, cx, event) = (Arc::clone(&audit), bed.cx(), bed.viewed());
+        let (audit, event) = (Arc::clone(&audit), bed.viewed());
+        let cx = bed.cx().with_deadline(Monotonic::from_nanos(5_000_000_000));
         waiting.push(task::start(async move { audit.append(&cx, &event).await }));
     }
-    // The deadline of those without one comes when the clock says so.
     let mut refused = 0;
     while waiting.iter().filter(|task| task.is_finished()).count() < 4 {
         tokio::task::yield_now().await;

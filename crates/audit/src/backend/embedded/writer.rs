@@ -6,6 +6,7 @@
 //! segment, and if that fails too the log is down until it is opened again.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use super::alerts::Notice;
 use super::disk::{Disk, SegmentFile};
 use super::index::{Index, Spot, count};
-use super::queue::{Append, Job, NewLeaf};
+use super::queue::{Append, Budget, Job, NewLeaf};
 use super::recent::Recent;
 use crate::checkpoint::Checkpoint;
 use crate::config::AuditConfig;
@@ -63,7 +64,12 @@ pub(super) struct Writer {
     pub(super) filled: usize,
     pub(super) batch: u64,
     pub(super) chain: Digest,
+    /// Whether the present segment can no longer be relied upon: a fill failed, or the next segment
+    /// may already have its name. Nothing more is written to it.
+    pub(super) must_roll: bool,
     pub(super) down: bool,
+    /// The lock of the directory: held as long as somebody may write.
+    pub(super) _lock: File,
 }
 
 /// A batch in the making.
@@ -156,17 +162,12 @@ impl Writer {
     }
 
     fn mark(&self) -> Mark {
-        let head = |log: &LogState| Checkpoint {
-            log: log.id,
-            size: log.tree.size(),
-            root: log.tree.root(),
-        };
         Mark {
             until: Until {
                 segment: self.segment,
                 offset: self.offset,
             },
-            heads: self.replay.logs.iter().map(head).collect(),
+            heads: self.replay.logs.iter().map(LogState::head).collect(),
         }
     }
 
@@ -175,7 +176,7 @@ impl Writer {
             return Vec::new();
         }
         if self.down {
-            return refuse(appends, |_| AuditError::Down);
+            return refuse(appends, |append| self.answer_when_down(append));
         }
         if let Err(error) = self.make_room(bytes) {
             let text = error.to_string();
@@ -212,10 +213,24 @@ impl Writer {
         staged.answers
     }
 
+    /// While the log is down, an entry that was in flight when it failed stays in doubt.
+    fn answer_when_down(&self, append: &Append) -> AuditError {
+        let in_doubt = |leaf: &NewLeaf| match leaf {
+            NewLeaf::Entry { event, .. } => self.recent.get(*event).is_some(),
+            NewLeaf::Checkpoint(_) => false,
+        };
+        if append.leaves.iter().any(in_doubt) {
+            AuditError::Poisoned
+        } else {
+            AuditError::Down
+        }
+    }
+
     /// Makes sure that `bytes` more fit behind zeros that are on disk.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let needed = bytes + SPARE;
-        if self.offset > HEADER_BYTES && self.offset + needed > self.config.segment_bytes {
+        let full = self.offset > HEADER_BYTES && self.offset + needed > self.config.segment_bytes;
+        if full || self.must_roll {
             self.roll()?;
         }
         self.fill(needed)
@@ -226,14 +241,19 @@ impl Writer {
         if wanted > self.filled {
             let ahead = (self.filled + self.config.fill_bytes).min(self.config.segment_bytes);
             let length = wanted.max(ahead);
+            // After a failed sync the next one may succeed without the bytes being there.
+            self.must_roll = true;
             self.file.fill(length as u64)?;
+            self.must_roll = false;
             self.filled = length;
         }
         Ok(())
     }
 
-    /// Begins a new segment. What stands behind the durable end of the present one counts no more.
+    /// Begins a new segment. What stands behind the durable end of the present one counts no more,
+    /// also if this fails: the new segment may have its name all the same.
     fn roll(&mut self) -> io::Result<()> {
+        self.must_roll = true;
         let header = Header {
             number: self.segment + 1,
             first_batch: self.batch,
@@ -244,6 +264,7 @@ impl Writer {
         self.segment = header.number;
         self.offset = HEADER_BYTES;
         self.filled = HEADER_BYTES;
+        self.must_roll = false;
         Ok(())
     }
 
@@ -277,8 +298,10 @@ impl Writer {
         }
         seen.sort_unstable();
         let twice = seen.windows(2).any(|pair| pair.first() == pair.last());
-        let elsewhere = known.iter().any(|receipt| receipt.log != append.log);
-        if twice || elsewhere || (!known.is_empty() && known.len() < append.leaves.len()) {
+        if known.iter().any(|receipt| receipt.log != append.log) {
+            return Some(Err(AuditError::Batch(BatchFault::OtherLog)));
+        }
+        if twice || (!known.is_empty() && known.len() < append.leaves.len()) {
             return Some(Err(AuditError::Batch(BatchFault::PartialRepeat)));
         }
         if known.is_empty() {
@@ -296,7 +319,7 @@ impl Writer {
         let log = append.log;
         let number = match self.replay.numbers.get(&log) {
             Some(number) => *number,
-            None => self.declare(log, staged)?,
+            None => self.declare(log, &append.budget, staged)?,
         };
         let mut receipts = Vec::with_capacity(append.leaves.len());
         let mut payload = Vec::new();
@@ -310,9 +333,18 @@ impl Writer {
         Ok(receipts)
     }
 
-    fn declare(&mut self, log: LogId, staged: &mut Staged) -> Result<u32, AuditError> {
-        // The directory and the system have their places beside the limit.
-        if matches!(log, LogId::Tenant(_)) && self.replay.logs.len() >= self.config.max_logs {
+    fn declare(
+        &mut self,
+        log: LogId,
+        budget: &Budget,
+        staged: &mut Staged,
+    ) -> Result<u32, AuditError> {
+        // The directory and the system have their places beside the limit, and what was spooled was
+        // acknowledged.
+        let limited = matches!((log, budget), (LogId::Tenant(_), Budget::Caller(_)));
+        let tenants = self.replay.logs.iter();
+        let tenants = tenants.filter(|log| matches!(log.id, LogId::Tenant(_)));
+        if limited && tenants.count() >= self.config.max_logs {
             return Err(AuditError::TooManyLogs);
         }
         let number = self.replay.declare(log);

@@ -525,9 +525,10 @@ pub struct TailRecovered {
     pub segment: u64,
     /// How many bytes were dropped.
     pub bytes_dropped: u64,
-    /// The last index that is good.
+    /// The number of the last batch that is good.
     pub last_index: u64,
-    /// How many acknowledged entries are lost; anything but 0 is a defect.
+    /// How many entries are lost that a checkpoint covers; anything but 0 is a defect. Whether the
+    /// dropped bytes had been acknowledged, or were cut short before, cannot be told.
     pub acknowledged_loss: u64,
 }
 
