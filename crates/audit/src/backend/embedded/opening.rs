@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
+use eonpro_core::port::Signer;
 use eonpro_core::task;
 use tokio::sync::mpsc;
 
@@ -30,13 +31,7 @@ pub(super) async fn open(
     let mut keys = config.previous_keys.clone();
     keys.push(parts.verifying_key());
     let lock = in_background(&layout, |layout| prepare(&layout)).await?;
-    if in_background(&layout, |layout| is_fresh(&layout)).await? {
-        let note = empty_directory().sign(&*parts.signer).await?;
-        in_background(&layout, move |layout| {
-            Ok(layout::replace(&layout.checkpoint(), note.as_bytes())?)
-        })
-        .await?;
-    }
+    sign_first_head(&layout, &*parts.signer).await?;
     let Recovered {
         walk,
         signed,
@@ -108,6 +103,19 @@ pub(super) async fn open(
     });
     log.begin(spooled, dropped).await?;
     Ok(log)
+}
+
+/// Where there has never been a log, signs the head of an empty directory log.
+async fn sign_first_head(layout: &Layout, signer: &dyn Signer) -> Result<(), AuditError> {
+    if !in_background(layout, |layout| is_fresh(&layout)).await? {
+        return Ok(());
+    }
+    let note = empty_directory().sign(signer).await?;
+    let write = move |layout: Layout| {
+        let path = layout.checkpoint();
+        Ok(layout::replace(&path, note.as_bytes())?)
+    };
+    in_background(layout, write).await
 }
 
 /// Whether there has never been a log.
