@@ -15,6 +15,7 @@ use super::queue::Queue;
 use super::recovery::{Recovered, prepare, recover};
 use super::signing::{Signing, empty_directory};
 use super::writer::Writer;
+use crate::checkpoint::VerifyingKey;
 use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
@@ -39,10 +40,7 @@ pub(super) async fn open(
         recent,
         dropped,
         spooled,
-    } = {
-        let (keys, config) = (keys.clone(), config.clone());
-        in_background(&layout, move |layout| recover(&layout, &keys, &config)).await?
-    };
+    } = recovered(&layout, &keys, &config).await?;
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -103,6 +101,15 @@ pub(super) async fn open(
     });
     log.begin(spooled, dropped).await?;
     Ok(log)
+}
+
+async fn recovered(
+    layout: &Layout,
+    keys: &[VerifyingKey],
+    config: &AuditConfig,
+) -> Result<Recovered, AuditError> {
+    let (keys, config) = (keys.to_vec(), config.clone());
+    in_background(layout, move |layout| recover(&layout, &keys, &config)).await
 }
 
 /// Where there has never been a log, signs the head of an empty directory log.
