@@ -70,8 +70,15 @@ pub async fn store(site: &Arc<Site>, clinics: &[Arc<Clinic>]) -> Result<Vec<Char
     let mut called = HashSet::new();
     let mut items = Vec::with_capacity(work.len());
     for ((patient, organization), resources) in work {
-        let clinic = clinics.get(organization).ok_or("a chart without its clinic")?;
-        items.push((Arc::clone(clinic), patient, resources, called.insert(patient)));
+        let clinic = clinics
+            .get(organization)
+            .ok_or("a chart without its clinic")?;
+        items.push((
+            Arc::clone(clinic),
+            patient,
+            resources,
+            called.insert(patient),
+        ));
     }
     let mut charts = in_parallel("charts", items, |(clinic, patient, resources, first)| {
         let site = Arc::clone(site);
@@ -90,17 +97,27 @@ async fn store_one(
     first: bool,
 ) -> Result<Chart, Failure> {
     let foundation = &site.foundation;
-    let person = site.dataset.patients.get(patient).ok_or("a chart without its patient")?;
+    let person = site
+        .dataset
+        .patients
+        .get(patient)
+        .ok_or("a chart without its patient")?;
     let scope = clinic.enter(site).await?;
     let auth = foundation.auth();
     auth.require(&scope, &WRITE_CHART, &Target::none()).await?;
     let entropy = &**foundation.entropy();
     let (row, subject) = (RowId::random(entropy), SubjectId::random(entropy));
     let mut cipher = foundation.encryption().warm(&scope).await?;
-    let sealed = Patient::of(person, row, subject).seal_fields(&mut cipher)?.into_values();
+    let sealed = Patient::of(person, row, subject)
+        .seal_fields(&mut cipher)?
+        .into_values();
     let (mut ids, mut rows) = (Vec::new(), Vec::new());
     for position in resources {
-        let resource = site.dataset.resources.get(*position).ok_or("no such resource")?;
+        let resource = site
+            .dataset
+            .resources
+            .get(*position)
+            .ok_or("no such resource")?;
         let id = RowId::random(entropy);
         let record = ClinicalResource {
             id,
@@ -119,7 +136,13 @@ async fn store_one(
         Ok(())
     });
     stored.await?;
-    let chart = Chart { clinic, patient, row, subject, resources: ids.len() };
+    let chart = Chart {
+        clinic,
+        patient,
+        row,
+        subject,
+        resources: ids.len(),
+    };
     ids.push(chart.object());
     announce(site, &scope, subject, ids).await?;
     if first {
@@ -138,7 +161,14 @@ async fn announce(
     let (emitter, entropy) = (site.foundation.emitter(), site.foundation.entropy());
     let entries = stream::iter(objects).map(|resource| {
         let version = VersionId::random(&**entropy).uuid();
-        emitter.emit_after(scope.cx(), phi::RecordCreated { patient, resource, version })
+        emitter.emit_after(
+            scope.cx(),
+            phi::RecordCreated {
+                patient,
+                resource,
+                version,
+            },
+        )
     });
     entries.buffer_unordered(WIDTH).try_collect::<()>().await?;
     Ok(())
@@ -147,7 +177,10 @@ async fn announce(
 /// What somebody in a hurry writes to the log, and what must not come out of it.
 fn careless(person: &Person) {
     let text = |value: &Option<Phi<String>>| {
-        value.as_ref().map_or("unknown", |value| value.expose()).to_owned()
+        value
+            .as_ref()
+            .map_or("unknown", |value| value.expose())
+            .to_owned()
     };
     let (ssn, mrn) = (text(&person.ssn), text(&person.mrn));
     let (phone, born) = (text(&person.phone), text(&person.birth_date));
@@ -164,7 +197,11 @@ pub async fn open_page(
     let offset = i64::try_from(page * PAGE)?;
     let found = site.foundation.databases().run(scope, move |db| {
         let patient = db.query_first(PATIENT_BY_ROW, &[row_value(row)], SealedPatient::read)?;
-        let window = [row_value(row), SqlValue::from(PAGE as i64), SqlValue::from(offset)];
+        let window = [
+            row_value(row),
+            SqlValue::from(PAGE as i64),
+            SqlValue::from(offset),
+        ];
         let resources = db.query(RESOURCES_OF, &window, SealedClinicalResource::read)?;
         Ok((patient, resources))
     });
@@ -172,7 +209,9 @@ pub async fn open_page(
     let patient = patient.ok_or("the patient's row is gone")?;
     let mut cipher = site.foundation.encryption().warm(scope).await?;
     let patient = Patient::open_fields(patient, &mut cipher)?;
-    let opened = resources.into_iter().map(|one| ClinicalResource::open_fields(one, &mut cipher));
+    let opened = resources
+        .into_iter()
+        .map(|one| ClinicalResource::open_fields(one, &mut cipher));
     Ok((patient, opened.collect::<Result<_, _>>()?))
 }
 

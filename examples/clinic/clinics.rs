@@ -47,7 +47,10 @@ pub struct Member {
 /// The network of a clinic, and an address in it.
 fn network(organization: usize) -> (String, IpAddr) {
     let [.., high, low] = (organization as u64).to_be_bytes();
-    (format!("10.{high}.{low}.0/24"), IpAddr::V4(Ipv4Addr::new(10, high, low, 7)))
+    (
+        format!("10.{high}.{low}.0/24"),
+        IpAddr::V4(Ipv4Addr::new(10, high, low, 7)),
+    )
 }
 
 /// Onboards a tenant for each organization, with its network rule and its tables.
@@ -82,7 +85,11 @@ pub async fn staff(
         async move {
             let name = format!("clinician-{}", organization + 1);
             let clinician = sign_in(&site, organization, tenant, &name, CLINICIAN).await?;
-            let clinic = Clinic { organization, tenant, clinician };
+            let clinic = Clinic {
+                organization,
+                tenant,
+                clinician,
+            };
             let scope = clinic.enter(&site).await?;
             site.foundation.databases().migrate(&scope, &SCHEMA).await?;
             Ok(Arc::new(clinic))
@@ -104,7 +111,10 @@ async fn sign_in(
     let foundation = &site.foundation;
     let (name, peer) = (ActorId::new(name)?, network(organization).1);
     let token = issue(site, &name, tenant, role)?;
-    let cx = foundation.door().admit(token.expose(), peer, PurposeOfUse::Treatment).await?;
+    let cx = foundation
+        .door()
+        .admit(token.expose(), peer, PurposeOfUse::Treatment)
+        .await?;
     let scope = cx.tenant_scope()?;
     let auth = foundation.auth();
     let enrolment = auth.enrol_totp(&scope).await?;
@@ -113,17 +123,23 @@ async fn sign_in(
     // A code is accepted once; the next one is within the leeway already.
     let next = enrolment.code_at(now.plus(TOTP_STEP))?;
     let signed_in = auth.sign_in(&scope, Some(&next)).await?;
-    Ok(Member { name, role, peer, token, session: signed_in.token })
+    Ok(Member {
+        name,
+        role,
+        peer,
+        token,
+        session: signed_in.token,
+    })
 }
 
-fn issue(
-    site: &Site,
-    name: &ActorId,
-    tenant: TenantId,
-    role: &str,
-) -> Result<SecretText, Failure> {
-    let issuer = site.foundation.issuer().ok_or("the foundation has no development issuer")?;
-    let token = NewToken::new(name.clone(), tenant).with_roles(&[role]).lasting(SHIFT);
+fn issue(site: &Site, name: &ActorId, tenant: TenantId, role: &str) -> Result<SecretText, Failure> {
+    let issuer = site
+        .foundation
+        .issuer()
+        .ok_or("the foundation has no development issuer")?;
+    let token = NewToken::new(name.clone(), tenant)
+        .with_roles(&[role])
+        .lasting(SHIFT);
     Ok(issuer.issue(&token)?)
 }
 
@@ -140,7 +156,13 @@ impl Clinic {
 
     /// The same clinic after a restart, with the same session and a token of the new issuer.
     pub fn returning(&self, site: &Site) -> Result<Self, Failure> {
-        let Member { name, role, peer, session, .. } = &self.clinician;
+        let Member {
+            name,
+            role,
+            peer,
+            session,
+            ..
+        } = &self.clinician;
         Ok(Self {
             organization: self.organization,
             tenant: self.tenant,

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use eonpro::auth::{AuthError, Session};
+use eonpro::cache::CacheError;
 use eonpro::core::event::Code;
 use eonpro::core::id::{DocumentId, RowId};
-use eonpro::core::{Classify, ErrorKind};
-use eonpro::tenant::TenantsExt as _;
+use eonpro::core::{Classify, ErrorKind, TenantScope};
+use eonpro::storage::StorageError;
+use eonpro::tenant::{TenantError, TenantsExt as _};
 
 use crate::charts::Chart;
 use crate::clinics::Clinic;
 use crate::documents::Stored;
-use crate::reading::page_key;
+use crate::reading::keep_cover;
 use crate::site::{Failure, Site, in_parallel};
 use crate::trail;
 
@@ -21,10 +25,12 @@ const LAYER: Code = Code::constant("chart");
 /// What came of the attempts.
 #[derive(Debug, Default)]
 pub struct Crossing {
-    /// How many were made.
+    /// How many were made, on something that is there and opens for its owner.
     pub attempts: u64,
     /// How many were refused and are in the audit trail.
     pub blocked: u64,
+    /// How many entries they left in the audit trail.
+    pub audited: u64,
 }
 
 /// What there is to reach for in one clinic.
@@ -33,6 +39,8 @@ struct Loot {
     document: String,
     session: Arc<Clinic>,
     entry: eonpro::cache::Key,
+    /// Whether each of them, in this order, opens for its owner.
+    real: [bool; 4],
 }
 
 /// Reaches for everything. With a single clinic there is nothing to reach for.
@@ -51,17 +59,25 @@ pub async fn run(
         let there = |organization: usize| organization == next.organization;
         let chart = charts.iter().find(|chart| there(chart.clinic.organization));
         let chart = chart.ok_or("a clinic without a patient")?.clone();
-        let document = documents.iter().find(|stored| there(stored.organization)).copied();
+        let document = documents
+            .iter()
+            .find(|stored| there(stored.organization))
+            .copied();
         items.push((Arc::clone(clinic), chart, document));
     }
-    let all = in_parallel("attempts on other clinics", items, |(clinic, chart, document)| {
-        let site = Arc::clone(site);
-        async move { reach(&site, &clinic, &chart, document).await }
-    })
+    let all = in_parallel(
+        "attempts on other clinics",
+        items,
+        |(clinic, chart, document)| {
+            let site = Arc::clone(site);
+            async move { reach(&site, &clinic, &chart, document).await }
+        },
+    )
     .await?;
     Ok(all.into_iter().fold(Crossing::default(), |mut whole, one| {
         whole.attempts += one.attempts;
         whole.blocked += one.blocked;
+        whole.audited += one.audited;
         whole
     }))
 }
@@ -71,13 +87,22 @@ async fn loot(site: &Site, chart: &Chart, document: Option<Stored>) -> Result<Lo
     let foundation = &site.foundation;
     // A clinic without a document still has ids that are minted for it.
     let fresh = || DocumentId::random(&**foundation.entropy());
-    let document = document.map_or_else(fresh, |stored| stored.document);
-    Ok(Loot {
+    let known = document.map_or_else(fresh, |stored| stored.document);
+    let mut loot = Loot {
         patient: foundation.tenants().claim(&theirs, chart.row),
-        document: foundation.documents().tag(&theirs, document),
+        document: foundation.documents().tag(&theirs, known),
         session: Arc::clone(&chart.clinic),
-        entry: page_key(&theirs, chart, 0)?,
-    })
+        entry: keep_cover(site, &theirs, chart).await?,
+        real: [false; 4],
+    };
+    let (patient, document, session, entry) = loot.reached_for(site, &theirs).await;
+    loot.real = [
+        patient.is_ok_and(|row| row == chart.row),
+        document.is_ok_and(|id| id == known),
+        session.is_ok(),
+        matches!(entry, Ok(Some(_))),
+    ];
+    Ok(loot)
 }
 
 async fn reach(
@@ -88,17 +113,47 @@ async fn reach(
 ) -> Result<Crossing, Failure> {
     let loot = loot(site, chart, document).await?;
     let ours = clinic.enter(site).await?;
-    let foundation = &site.foundation;
     let before = trail::count(site, clinic.tenant, VIOLATION).await?;
-    let patient = foundation.tenants().admit::<RowId>(&ours, &loot.patient, LAYER).await;
-    let document = foundation.documents().admit(&ours, &loot.document).await;
-    let session = loot.session.clinician.session.expose();
-    let session = foundation.auth().session(&ours, session).await;
-    let entry = foundation.cache().get(&ours, &loot.entry).await;
-    let refused = [refused(&patient), refused(&document), refused(&session), refused(&entry)];
-    let recorded = trail::count(site, clinic.tenant, VIOLATION).await? - before;
-    let stopped = refused.iter().filter(|refused| **refused).count() as u64;
-    Ok(Crossing { attempts: refused.len() as u64, blocked: stopped.min(recorded) })
+    let (patient, document, session, entry) = loot.reached_for(site, &ours).await;
+    let refused = [
+        refused(&patient),
+        refused(&document),
+        refused(&session),
+        refused(&entry),
+    ];
+    let audited = trail::count(site, clinic.tenant, VIOLATION).await? - before;
+    let count = |which: [bool; 4]| which.into_iter().filter(|holds| *holds).count() as u64;
+    Ok(Crossing {
+        attempts: count(loot.real),
+        blocked: count(refused).min(audited),
+        audited,
+    })
+}
+
+impl Loot {
+    /// What somebody with the proof of `scope` gets.
+    async fn reached_for(
+        &self,
+        site: &Site,
+        scope: &TenantScope,
+    ) -> (
+        Result<RowId, TenantError>,
+        Result<DocumentId, StorageError>,
+        Result<Session, AuthError>,
+        Result<Option<Bytes>, CacheError>,
+    ) {
+        let foundation = &site.foundation;
+        let session = self.session.clinician.session.expose();
+        (
+            foundation
+                .tenants()
+                .admit(scope, &self.patient, LAYER)
+                .await,
+            foundation.documents().admit(scope, &self.document).await,
+            foundation.auth().session(scope, session).await,
+            foundation.cache().get(scope, &self.entry).await,
+        )
+    }
 }
 
 fn refused<T, E: Classify>(result: &Result<T, E>) -> bool {

@@ -1,6 +1,7 @@
 //! What the clinic takes in: patients, the organizations that treated them, and their records.
 
 use eonpro::core::phi::Phi;
+use eonpro::storage::MediaType;
 
 /// Everything that was read or made up, with references resolved to positions.
 #[derive(Debug, Default)]
@@ -92,7 +93,7 @@ pub struct Note {
     /// The patient's position.
     pub patient: usize,
     /// The declared media type.
-    pub media_type: String,
+    pub media_type: MediaType,
     /// The decoded bytes.
     pub body: Phi<Vec<u8>>,
 }

@@ -43,12 +43,20 @@ pub async fn store(
 ) -> Result<(Vec<Stored>, Vec<String>), Failure> {
     let mut notes: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     for (position, note) in site.dataset.notes.iter().enumerate() {
-        notes.entry((note.organization, note.patient)).or_default().push(position);
+        notes
+            .entry((note.organization, note.patient))
+            .or_default()
+            .push(position);
     }
     let mut batches = Vec::new();
     for chart in charts {
-        let own = notes.remove(&(chart.clinic.organization, chart.patient)).unwrap_or_default();
-        batches.extend(own.chunks(BATCH).map(|batch| (chart.clone(), batch.to_vec())));
+        let own = notes
+            .remove(&(chart.clinic.organization, chart.patient))
+            .unwrap_or_default();
+        batches.extend(
+            own.chunks(BATCH)
+                .map(|batch| (chart.clone(), batch.to_vec())),
+        );
     }
     let results = in_parallel("documents, in batches", batches, |(chart, batch)| {
         let site = Arc::clone(site);
@@ -70,7 +78,10 @@ async fn store_batch(
     batch: Vec<usize>,
 ) -> Result<(Vec<Stored>, Vec<String>), Failure> {
     let scope = chart.clinic.enter(site).await?;
-    site.foundation.auth().require(&scope, &WRITE_CHART, &Target::none()).await?;
+    site.foundation
+        .auth()
+        .require(&scope, &WRITE_CHART, &Target::none())
+        .await?;
     let puts = stream::iter(batch).map(|position| put(site, &scope, chart, position));
     let results: Vec<_> = puts.buffer_unordered(BATCH).try_collect().await?;
     let (mut stored, mut refused) = (Vec::new(), Vec::new());
@@ -90,9 +101,7 @@ async fn put(
     position: usize,
 ) -> Result<Result<Stored, String>, Failure> {
     let note: &Note = site.dataset.notes.get(position).ok_or("no such note")?;
-    let Ok(declared) = MediaType::parse(&note.media_type) else {
-        return Ok(Err(format!("note {} has no valid media type", position + 1)));
-    };
+    let declared = note.media_type.clone();
     let name = format!("note-{}", position + 1);
     let new = NewDocument::new(Category::ClinicalDocument, declared, name).about(chart.subject);
     let body = Bytes::copy_from_slice(note.body.expose());
@@ -105,7 +114,11 @@ async fn put(
         })),
         Err(error @ (StorageError::Rejected(_) | StorageError::TooLarge { .. })) => {
             let reason = std::error::Error::source(&error).map(ToString::to_string);
-            Ok(Err(format!("note {}: {error}: {}", position + 1, reason.unwrap_or_default())))
+            Ok(Err(format!(
+                "note {}: {error}: {}",
+                position + 1,
+                reason.unwrap_or_default()
+            )))
         }
         Err(other) => Err(other.into()),
     }
@@ -113,7 +126,10 @@ async fn put(
 
 /// The EICAR test file (eicar.org), in two halves, so that no scanner takes the program for it.
 fn eicar() -> Bytes {
-    let halves = ["X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR", "-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
+    let halves = [
+        "X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR",
+        "-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*",
+    ];
     Bytes::from(halves.concat())
 }
 
@@ -137,7 +153,11 @@ pub async fn infect(site: &Site, clinic: &Clinic) -> Result<bool, Failure> {
 /// Whether the document opens and is the note that was stored.
 pub async fn opens(site: &Site, scope: &TenantScope, stored: &Stored) -> Result<bool, Failure> {
     let at = DocumentRef::current(stored.document);
-    let bytes = site.foundation.documents().read(scope, &at, LARGEST).await?;
+    let bytes = site
+        .foundation
+        .documents()
+        .read(scope, &at, LARGEST)
+        .await?;
     let note = site.dataset.notes.get(stored.note);
     Ok(note.is_some_and(|note| note.body.expose() == &*bytes))
 }

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eonpro::core::phi::Phi;
+use eonpro::storage::MediaType;
 use serde_json::Value;
 
 use crate::dataset::{Dataset, Kind, Note, Person, Resource, Skipped};
@@ -20,7 +21,7 @@ const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 /// Resources in the order of their reading, before their references are resolved.
 #[derive(Debug, Default)]
 pub struct Bundle {
-    patients: Vec<(String, Value)>,
+    patients: Vec<(Source, String, Value)>,
     records: Vec<(Source, Kind, Value)>,
     documents: Vec<(Source, Value)>,
     skipped: Vec<Skipped>,
@@ -34,19 +35,28 @@ struct Source {
 
 impl Source {
     fn skip(&self, why: &'static str) -> Skipped {
-        Skipped { file: self.file.clone(), line: self.line, why }
+        Skipped {
+            file: self.file.clone(),
+            line: self.line,
+            why,
+        }
     }
 }
 
 /// Reads all `*.ndjson` files of `dir`.
 pub fn read(dir: &Path) -> Result<Dataset, String> {
     let shown = dir.display();
-    let listing =
-        std::fs::read_dir(dir).map_err(|error| format!("cannot read directory {shown}: {error}"))?;
+    let listing = std::fs::read_dir(dir)
+        .map_err(|error| format!("cannot read directory {shown}: {error}"))?;
     let mut files = Vec::new();
     for entry in listing {
-        let path = entry.map_err(|error| format!("cannot read directory {shown}: {error}"))?.path();
-        if path.extension().is_some_and(|extension| extension == "ndjson") {
+        let path = entry
+            .map_err(|error| format!("cannot read directory {shown}: {error}"))?
+            .path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "ndjson")
+        {
             files.push(path);
         }
     }
@@ -56,17 +66,25 @@ pub fn read(dir: &Path) -> Result<Dataset, String> {
     }
     let mut bundle = Bundle::default();
     for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let file = File::open(&path).map_err(|error| format!("cannot open {name}: {error}"))?;
         let mut reader = BufReader::new(file);
         let mut bytes = Vec::new();
         for line in 1.. {
             bytes.clear();
-            let read = reader
-                .read_until(b'\n', &mut bytes)
-                .map_err(|error| format!("cannot read {name}: {error}"))?;
+            let failed = |error| format!("cannot read {name}: {error}");
+            // One byte more than is accepted, so that an endless line does not fill the memory.
+            let mut bounded = reader.by_ref().take(MAX_LINE_BYTES as u64 + 1);
+            let read = bounded.read_until(b'\n', &mut bytes).map_err(failed)?;
             if read == 0 {
                 break;
+            }
+            if read > MAX_LINE_BYTES && bytes.last() != Some(&b'\n') {
+                reader.skip_until(b'\n').map_err(failed)?;
             }
             bundle.add(&name, line, bytes.trim_ascii());
         }
@@ -77,7 +95,10 @@ pub fn read(dir: &Path) -> Result<Dataset, String> {
 impl Bundle {
     /// Adds one line.
     pub fn add(&mut self, file: &str, line: usize, bytes: &[u8]) {
-        let source = Source { file: file.to_owned(), line };
+        let source = Source {
+            file: file.to_owned(),
+            line,
+        };
         if bytes.is_empty() {
             return;
         }
@@ -91,7 +112,7 @@ impl Bundle {
         };
         match text(&resource, "/resourceType") {
             Some("Patient") => match text(&resource, "/id") {
-                Some(id) => self.patients.push((id.to_owned(), resource)),
+                Some(id) => self.patients.push((source, id.to_owned(), resource)),
                 None => self.skipped.push(source.skip("patient without an id")),
             },
             Some("Encounter") => self.records.push((source, Kind::Encounter, resource)),
@@ -105,11 +126,17 @@ impl Bundle {
     }
 
     /// Resolves references. Organizations that are custodian of a document or provider of an
-    /// encounter become tenants; who treated whom follows from the same two.
+    /// encounter become tenants, if that line is not skipped; who treated whom follows from the
+    /// same two.
     pub fn resolve(mut self) -> Result<Dataset, String> {
         let mut dataset = Dataset::default();
         let mut patient_at = HashMap::new();
-        for (id, resource) in &self.patients {
+        for (source, id, resource) in &self.patients {
+            if patient_at.contains_key(&format!("Patient/{id}")) {
+                self.skipped
+                    .push(source.skip("patient with an id seen before"));
+                continue;
+            }
             patient_at.insert(format!("Patient/{id}"), dataset.patients.len());
             patient_at.insert(format!("urn:uuid:{id}"), dataset.patients.len());
             dataset.patients.push(person(resource));
@@ -118,13 +145,24 @@ impl Bundle {
             .records
             .iter()
             .filter_map(|(_, _, resource)| text(resource, "/serviceProvider/reference"))
-            .chain(self.documents.iter().filter_map(|(_, one)| text(one, "/custodian/reference")))
+            .chain(
+                self.documents
+                    .iter()
+                    .filter_map(|(_, one)| text(one, "/custodian/reference")),
+            )
             .map(organization_key)
             .collect();
-        let at: BTreeMap<String, usize> =
-            keys.iter().cloned().enumerate().map(|(position, key)| (key, position)).collect();
+        let at: BTreeMap<String, usize> = keys
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(position, key)| (key, position))
+            .collect();
         dataset.organizations = keys.into_iter().collect();
-        let resolver = Resolver { patient_at, organization_at: at };
+        let resolver = Resolver {
+            patient_at,
+            organization_at: at,
+        };
         let encounters = resolver.encounters(&self.records);
         for (source, resource) in std::mem::take(&mut self.documents) {
             match resolver.note(&resource) {
@@ -146,11 +184,19 @@ impl Bundle {
             }
         }
         treatment(&mut dataset);
+        drop_organizations_without_patients(&mut dataset);
         for (patient, body) in allergies {
-            let Some(person) = dataset.patients.get(patient) else { continue };
+            let Some(person) = dataset.patients.get(patient) else {
+                continue;
+            };
             for organization in person.treated_by.clone() {
                 let body = Phi::new(body.clone());
-                dataset.resources.push(Resource { organization, patient, kind: Kind::Allergy, body });
+                dataset.resources.push(Resource {
+                    organization,
+                    patient,
+                    kind: Kind::Allergy,
+                    body,
+                });
             }
         }
         dataset.skipped = self.skipped;
@@ -162,16 +208,50 @@ impl Bundle {
 }
 
 fn treatment(dataset: &mut Dataset) {
-    let visits = dataset.resources.iter().filter(|one| one.kind == Kind::Encounter);
+    let visits = dataset
+        .resources
+        .iter()
+        .filter(|one| one.kind == Kind::Encounter);
     let pairs: BTreeSet<(usize, usize)> = visits
         .map(|one| (one.patient, one.organization))
-        .chain(dataset.notes.iter().map(|note| (note.patient, note.organization)))
+        .chain(
+            dataset
+                .notes
+                .iter()
+                .map(|note| (note.patient, note.organization)),
+        )
         .collect();
     for (patient, organization) in pairs {
         if let Some(person) = dataset.patients.get_mut(patient) {
             person.treated_by.push(organization);
         }
     }
+}
+
+/// An organization that only skipped lines name is nobody's clinic.
+fn drop_organizations_without_patients(dataset: &mut Dataset) {
+    let treating: BTreeSet<usize> = dataset
+        .patients
+        .iter()
+        .flat_map(|person| person.treated_by.iter().copied())
+        .collect();
+    let position = |old: usize| treating.range(..old).count();
+    for person in &mut dataset.patients {
+        for organization in &mut person.treated_by {
+            *organization = position(*organization);
+        }
+    }
+    for resource in &mut dataset.resources {
+        resource.organization = position(resource.organization);
+    }
+    for note in &mut dataset.notes {
+        note.organization = position(note.organization);
+    }
+    let mut old = 0..;
+    dataset.organizations.retain(|_| {
+        old.next()
+            .is_some_and(|position| treating.contains(&position))
+    });
 }
 
 struct Resolver {
@@ -184,19 +264,31 @@ impl Resolver {
         let reference = text(resource, "/subject/reference")
             .or_else(|| text(resource, "/patient/reference"))
             .ok_or("no patient reference")?;
-        self.patient_at.get(reference).copied().ok_or("unknown patient")
+        self.patient_at
+            .get(reference)
+            .copied()
+            .ok_or("unknown patient")
     }
 
     fn organization(&self, resource: &Value, pointer: &str) -> Result<usize, &'static str> {
         let reference = text(resource, pointer).ok_or("no organization reference")?;
-        self.organization_at.get(&organization_key(reference)).copied().ok_or("unknown organization")
+        self.organization_at
+            .get(&organization_key(reference))
+            .copied()
+            .ok_or("unknown organization")
     }
 
-    fn encounters(&self, records: &[(Source, Kind, Value)]) -> HashMap<String, usize> {
-        let visits = records.iter().filter(|(_, kind, _)| *kind == Kind::Encounter);
+    /// The patient and the organization of each encounter.
+    fn encounters(&self, records: &[(Source, Kind, Value)]) -> HashMap<String, (usize, usize)> {
+        let visits = records
+            .iter()
+            .filter(|(_, kind, _)| *kind == Kind::Encounter);
         let placed = visits.filter_map(|(_, _, resource)| {
-            let organization = self.organization(resource, "/serviceProvider/reference").ok()?;
-            Some((text(resource, "/id")?.to_owned(), organization))
+            let organization = self
+                .organization(resource, "/serviceProvider/reference")
+                .ok()?;
+            let patient = self.patient(resource).ok()?;
+            Some((text(resource, "/id")?.to_owned(), (patient, organization)))
         });
         placed.collect()
     }
@@ -206,28 +298,36 @@ impl Resolver {
         &self,
         kind: Kind,
         resource: &Value,
-        encounters: &HashMap<String, usize>,
+        encounters: &HashMap<String, (usize, usize)>,
     ) -> Result<(usize, Option<usize>), &'static str> {
         let patient = self.patient(resource)?;
         match kind {
             Kind::Allergy => Ok((patient, None)),
-            Kind::Encounter => {
-                self.organization(resource, "/serviceProvider/reference").map(|at| (patient, Some(at)))
-            }
+            Kind::Encounter => self
+                .organization(resource, "/serviceProvider/reference")
+                .map(|at| (patient, Some(at))),
             Kind::Condition | Kind::Immunization => {
                 let reference = text(resource, "/encounter/reference").ok_or("no encounter")?;
                 let id = reference.rsplit(['/', ':']).next().unwrap_or_default();
-                let organization = encounters.get(id).copied().ok_or("unknown encounter")?;
+                let (whose, organization) = *encounters.get(id).ok_or("unknown encounter")?;
+                if whose != patient {
+                    return Err("encounter of another patient");
+                }
                 Ok((patient, Some(organization)))
             }
         }
     }
 
     fn note(&self, resource: &Value) -> Result<Note, &'static str> {
-        let attachment = resource.pointer("/content/0/attachment").ok_or("no attachment")?;
-        let media_type = text(attachment, "/contentType").ok_or("no content type")?.to_owned();
+        let attachment = resource
+            .pointer("/content/0/attachment")
+            .ok_or("no attachment")?;
+        let media_type = text(attachment, "/contentType").ok_or("no content type")?;
+        let media_type = MediaType::parse(media_type).map_err(|_| "content type is not usable")?;
         let data = text(attachment, "/data").ok_or("attachment without data")?;
-        let body = STANDARD.decode(data).map_err(|_| "attachment is not base64")?;
+        let body = STANDARD
+            .decode(data)
+            .map_err(|_| "attachment is not base64")?;
         Ok(Note {
             organization: self.organization(resource, "/custodian/reference")?,
             patient: self.patient(resource)?,
@@ -239,30 +339,56 @@ impl Resolver {
 
 /// The key in `Organization?identifier=SYSTEM|KEY`, `Organization/KEY` or `urn:uuid:KEY`.
 fn organization_key(reference: &str) -> String {
-    reference.rsplit(['|', '/', ':']).next().unwrap_or(reference).to_owned()
+    reference
+        .rsplit(['|', '/', ':'])
+        .next()
+        .unwrap_or(reference)
+        .to_owned()
 }
 
 fn person(resource: &Value) -> Person {
     let identifier = |wanted: &str| {
         let all = resource.pointer("/identifier")?.as_array()?;
-        let one = all.iter().find(|one| text(one, "/type/coding/0/code") == Some(wanted))?;
+        let one = all
+            .iter()
+            .find(|one| text(one, "/type/coding/0/code") == Some(wanted))?;
         phi(one, "/value")
     };
     let mut names = Vec::new();
-    for name in resource.pointer("/name").and_then(Value::as_array).into_iter().flatten() {
+    for name in resource
+        .pointer("/name")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         names.extend(phi(name, "/family"));
-        let given = name.pointer("/given").and_then(Value::as_array).into_iter().flatten();
+        let given = name
+            .pointer("/given")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         names.extend(given.filter_map(Value::as_str).map(Phi::from));
     }
     let joined = |pointer: &str| {
-        let parts = resource.pointer(pointer)?.as_array()?.iter().filter_map(Value::as_str);
+        let parts = resource
+            .pointer(pointer)?
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str);
         Some(parts.collect::<Vec<_>>().join(" "))
     };
     let family = text(resource, "/name/0/family");
     let given = joined("/name/0/given").unwrap_or_default();
     let street = joined("/address/0/line");
-    let place = ["/address/0/city", "/address/0/state", "/address/0/postalCode"];
-    let place = place.iter().filter_map(|pointer| text(resource, pointer)).collect::<Vec<_>>();
+    let place = [
+        "/address/0/city",
+        "/address/0/state",
+        "/address/0/postalCode",
+    ];
+    let place = place
+        .iter()
+        .filter_map(|pointer| text(resource, pointer))
+        .collect::<Vec<_>>();
     Person {
         names,
         family: family.map(Phi::from),
@@ -273,7 +399,9 @@ fn person(resource: &Value) -> Person {
         licence: identifier("DL"),
         passport: identifier("PPN"),
         phone: phi(resource, "/telecom/0/value"),
-        address: street.as_ref().map(|street| Phi::new(format!("{street}, {}", place.join(" ")))),
+        address: street
+            .as_ref()
+            .map(|street| Phi::new(format!("{street}, {}", place.join(" ")))),
         street: street.map(Phi::new),
         treated_by: Vec::new(),
     }
@@ -286,3 +414,6 @@ fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
 fn phi(value: &Value, pointer: &str) -> Option<Phi<String>> {
     text(value, pointer).map(Phi::from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! Step 7, first half: one clinic's keys are turned while its charts are read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use eonpro::auth::{AuthExt as _, Resource as Target};
+use eonpro::core::TenantScope;
 use eonpro::core::port::{KeyPurpose, SealScope};
+use eonpro::encryption::KeyTurned;
 
 use crate::charts::{self, Chart};
 use crate::clinics::Clinic;
@@ -22,11 +22,11 @@ const PURPOSES: [KeyPurpose; 5] = [
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Rotation {
-    /// How many keys were replaced.
+    /// How many keys were replaced by others.
     pub keys: u64,
-    /// How many charts were read meanwhile and afterwards.
+    /// How many charts were read while a key was turned.
     pub reads: u64,
-    /// How many of them were wrong.
+    /// How many charts and documents were wrong then or afterwards.
     pub wrong: u64,
 }
 
@@ -38,45 +38,45 @@ pub async fn rotate(
     stored: &[Stored],
 ) -> Result<Rotation, Failure> {
     let officer = clinic.officer(site, "key-officer").await?;
-    let turned = AtomicBool::new(false);
-    let turning = async {
-        let keys = turn(site, &officer).await;
-        turned.store(true, Ordering::SeqCst);
-        keys
-    };
-    let reading = async {
-        let (mut reads, mut wrong) = (0, 0);
-        // To the end of the turning, and once more.
-        loop {
-            let last = turned.load(Ordering::SeqCst);
-            let scope = clinic.enter(site).await?;
-            for chart in charts {
-                wrong += u64::from(!charts::opens(site, &scope, chart).await?);
-                reads += 1;
-            }
-            if last {
-                return Ok::<_, Failure>((reads, wrong));
-            }
-        }
-    };
-    let (keys, read) = futures_util::future::join(turning, reading).await;
-    let (reads, mut wrong) = read?;
+    let officer = officer.arrive(site).await?.tenant_scope()?;
+    let auth = site.foundation.auth();
+    auth.require(&officer, &GOVERN, &Target::none()).await?;
+    let mut rotation = Rotation::default();
+    // One at a time, so that there are readers under way at each of them.
+    for purpose in PURPOSES.map(Some).into_iter().chain([None]) {
+        let turning = turn(site, &officer, purpose);
+        let reading = wrong_charts(site, clinic, charts);
+        let (turned, wrong) = futures_util::future::try_join(turning, reading).await?;
+        rotation.keys += u64::from(turned.old != turned.new);
+        rotation.reads += charts.len() as u64;
+        rotation.wrong += wrong;
+    }
+    rotation.wrong += wrong_charts(site, clinic, charts).await?;
     let scope = clinic.enter(site).await?;
     for one in stored.iter().take(charts.len().max(1)) {
-        wrong += u64::from(!documents::opens(site, &scope, one).await?);
+        rotation.wrong += u64::from(!documents::opens(site, &scope, one).await?);
     }
-    Ok(Rotation { keys: keys?, reads, wrong })
+    Ok(rotation)
 }
 
-async fn turn(site: &Site, officer: &crate::clinics::Member) -> Result<u64, Failure> {
-    let scope = officer.arrive(site).await?.tenant_scope()?;
-    site.foundation.auth().require(&scope, &GOVERN, &Target::none()).await?;
-    let (encryption, of) = (site.foundation.encryption(), SealScope::from(&scope));
-    let mut keys = 0;
-    for purpose in PURPOSES {
-        encryption.turn_epoch(scope.cx(), of, purpose).await?;
-        keys += 1;
+/// Begins a new epoch for `purpose`, or without one wraps all keys anew.
+async fn turn(
+    site: &Site,
+    officer: &TenantScope,
+    purpose: Option<KeyPurpose>,
+) -> Result<KeyTurned, Failure> {
+    let (encryption, of) = (site.foundation.encryption(), SealScope::from(officer));
+    Ok(match purpose {
+        Some(purpose) => encryption.turn_epoch(officer.cx(), of, purpose).await?,
+        None => encryption.rewrap_keys(officer.cx(), of).await?,
+    })
+}
+
+async fn wrong_charts(site: &Site, clinic: &Clinic, charts: &[Chart]) -> Result<u64, Failure> {
+    let scope = clinic.enter(site).await?;
+    let mut wrong = 0;
+    for chart in charts {
+        wrong += u64::from(!charts::opens(site, &scope, chart).await?);
     }
-    encryption.rewrap_keys(scope.cx(), of).await?;
-    Ok(keys + 1)
+    Ok(wrong)
 }

@@ -5,14 +5,15 @@
 //! bytes are left out: they occur by chance. Of a long line its first 48 bytes are looked for, which
 //! is at least as strict: whoever leaks the line leaks its beginning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use aho_corasick::AhoCorasick;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::dataset::Dataset;
 
@@ -37,8 +38,8 @@ pub struct Needles {
 #[derive(Debug)]
 struct Forms {
     automaton: AhoCorasick,
-    /// The plain text of each form that is plain and short.
-    short: Vec<Option<Vec<u8>>>,
+    /// How the values of each form that is plain and short are spelled.
+    short: Vec<Vec<Vec<u8>>>,
 }
 
 /// Where a value was found. Names the file, never the value.
@@ -57,8 +58,13 @@ impl Needles {
         let mut values = BTreeSet::new();
         for person in &dataset.patients {
             let single = [
-                &person.full_name, &person.ssn, &person.mrn, &person.licence, &person.passport,
-                &person.phone, &person.street,
+                &person.full_name,
+                &person.ssn,
+                &person.mrn,
+                &person.licence,
+                &person.passport,
+                &person.phone,
+                &person.street,
             ];
             let all = single.into_iter().flatten().chain(&person.names);
             values.extend(all.map(|value| value.expose().clone()));
@@ -77,7 +83,8 @@ impl Needles {
         let (mut any_case, mut exact) = (BTreeSet::new(), BTreeSet::new());
         for value in &values {
             let value = beginning(value);
-            let cases = BTreeSet::from([value.to_owned(), value.to_lowercase(), value.to_uppercase()]);
+            let cases =
+                BTreeSet::from([value.to_owned(), value.to_lowercase(), value.to_uppercase()]);
             for text in &cases {
                 for mut form in text_forms(text) {
                     // The automaton folds ASCII by itself.
@@ -88,12 +95,16 @@ impl Needles {
             }
             exact.extend(base64_forms(value.as_bytes()));
         }
-        let plain: BTreeSet<Vec<u8>> =
-            values.iter().map(|value| value.to_ascii_lowercase().into_bytes()).collect();
+        let mut spellings: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        for value in values.iter().filter(|value| value.len() < SURE) {
+            let folded = value.to_ascii_lowercase().into_bytes();
+            let spelled = value.as_bytes().to_vec();
+            spellings.entry(folded).or_default().push(spelled);
+        }
         Ok(Self {
             values: values.len(),
-            any_case: Forms::new(any_case, true, &plain)?,
-            exact: Forms::new(exact, false, &BTreeSet::new())?,
+            any_case: Forms::new(any_case, true, &spellings)?,
+            exact: Forms::new(exact, false, &BTreeMap::new())?,
         })
     }
 
@@ -102,13 +113,15 @@ impl Needles {
         self.values
     }
 
-    /// Searches every file under `dir`, and its name.
+    /// Searches every file under `dir`, and the name of every file and directory.
     pub fn search(&self, dir: &Path) -> Result<Vec<Leak>, String> {
         let mut leaks = Vec::new();
-        for file in files_under(dir)? {
-            let name = file.strip_prefix(dir).unwrap_or(&file).to_string_lossy().into_owned();
-            self.scan(name.as_bytes(), 0, 0, &file, &mut leaks);
-            self.search_file(&file, &mut leaks)?;
+        for path in paths_under(dir)? {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            self.scan(name, 0, 0..name.len(), &path, &mut leaks);
+            if path.is_file() {
+                self.search_file(&path, &mut leaks)?;
+            }
         }
         Ok(leaks)
     }
@@ -123,35 +136,52 @@ impl Needles {
                 .take(CHUNK as u64)
                 .read_to_end(&mut window)
                 .map_err(failed)?;
-            if read == 0 {
+            let last = read < CHUNK;
+            // What follows the last bytes is not known yet: they are judged with the next chunk.
+            let judged = if last {
+                window.len()
+            } else {
+                window.len() - DATA_RUN
+            };
+            self.scan(&window, start, searched..judged, path, leaks);
+            if last {
                 return Ok(());
             }
-            self.scan(&window, start, searched, path, leaks);
-            let keep = window.len().min(OVERLAP);
-            let dropped = window.len() - keep;
+            let dropped = window.len().saturating_sub(OVERLAP);
             window.drain(..dropped);
             start += dropped as u64;
-            searched = keep;
+            searched = judged - dropped;
         }
     }
 
-    /// Searches `window`, which begins at `start`; matches within its first `searched` bytes are
-    /// known.
-    fn scan(&self, window: &[u8], start: u64, searched: usize, path: &Path, leaks: &mut Vec<Leak>) {
+    /// Searches `window`, which begins at `start`, for matches whose last byte is in `part`.
+    fn scan(
+        &self,
+        window: &[u8],
+        start: u64,
+        part: Range<usize>,
+        path: &Path,
+        leaks: &mut Vec<Leak>,
+    ) {
         for forms in [&self.any_case, &self.exact] {
             for found in forms.automaton.find_overlapping_iter(window) {
                 let (from, to) = (found.start(), found.end());
-                let short = forms.short.get(found.pattern().as_usize()).and_then(Option::as_ref);
-                let chance = short.is_some() && is_chance(window, from, to);
-                if to > searched && !chance {
-                    leaks.push(Leak { file: path.to_owned(), offset: start + to as u64 });
+                let spellings = forms.short.get(found.pattern().as_usize());
+                let chance = spellings.is_some_and(|spellings| {
+                    !spellings.is_empty() && is_chance(window, from, to, spellings)
+                });
+                if part.contains(&(to - 1)) && !chance {
+                    leaks.push(Leak {
+                        file: path.to_owned(),
+                        offset: start + to as u64,
+                    });
                 }
             }
         }
     }
 
     /// Proves that the search works: plants every form of `value` under `dir`, finds each, and
-    /// removes them again.
+    /// removes them again. Base64 is planted as whoever encodes a longer text writes it.
     pub fn control(&self, dir: &Path, value: &str) -> Result<(), String> {
         let failed = |error| format!("control value: {error}");
         let planted = dir.join("control");
@@ -159,7 +189,11 @@ impl Needles {
         let mut forms = text_forms(value);
         forms.push(value.to_uppercase().into_bytes());
         forms.push(hex(value));
-        forms.extend(base64_forms(value.as_bytes()));
+        for before in ["", "a", "ab"] {
+            let text = format!("{before}{value}z");
+            forms.push(STANDARD.encode(&text).into_bytes());
+            forms.push(URL_SAFE.encode(&text).into_bytes());
+        }
         for (number, form) in forms.iter().enumerate() {
             let noise = [b"\x00noise ".as_slice(), form, b" noise\x00"].concat();
             std::fs::write(planted.join(number.to_string()), noise).map_err(failed)?;
@@ -180,11 +214,11 @@ impl Forms {
     fn new(
         patterns: BTreeSet<Vec<u8>>,
         fold: bool,
-        plain: &BTreeSet<Vec<u8>>,
+        spellings: &BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
     ) -> Result<Self, String> {
-        let short = patterns.iter().map(|pattern| {
-            (pattern.len() < SURE && plain.contains(pattern)).then(|| pattern.clone())
-        });
+        let short = patterns
+            .iter()
+            .map(|pattern| spellings.get(pattern).cloned().unwrap_or_default());
         let short = short.collect();
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(fold)
@@ -195,20 +229,28 @@ impl Forms {
 }
 
 /// Whether a match of a few letters is one of the many that random data has: in a case that nobody
-/// writes (`aDeLa`), or in the middle of a long run of base64 characters, where its neighbours are
-/// letters and digits too. The value in base64 has forms of its own.
-fn is_chance(window: &[u8], from: usize, to: usize) -> bool {
+/// writes (`aDeLa`), neither its own (`McCoy`) nor a usual one, or in the middle of a long run of
+/// base64 characters, where its neighbours are letters and digits too. The value in base64 has forms
+/// of its own.
+fn is_chance(window: &[u8], from: usize, to: usize, spellings: &[Vec<u8>]) -> bool {
     let found = window.get(from..to).unwrap_or_default();
     let rest = found.get(1..).unwrap_or_default();
     let lower = |bytes: &[u8]| !bytes.iter().any(u8::is_ascii_uppercase);
     let upper = |bytes: &[u8]| !bytes.iter().any(u8::is_ascii_lowercase);
-    if !(lower(found) || upper(found) || lower(rest)) {
+    let own = spellings.iter().any(|spelled| spelled == found);
+    if !(own || lower(found) || upper(found) || lower(rest)) {
         return true;
     }
-    let is_data = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    let is_data =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
     let before = window.get(..from).unwrap_or_default();
     let after = window.get(to..).unwrap_or_default();
-    let run = before.iter().rev().take(DATA_RUN).take_while(is_data).count()
+    let run = before
+        .iter()
+        .rev()
+        .take(DATA_RUN)
+        .take_while(is_data)
+        .count()
         + found.len()
         + after.iter().take(DATA_RUN).take_while(is_data).count();
     let joined = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -225,7 +267,11 @@ fn beginning(value: &str) -> &str {
 
 fn text_forms(text: &str) -> Vec<Vec<u8>> {
     let escaped = serde_json::Value::from(text).to_string();
-    let ascii_escaped: String = text
+    let escaped = escaped
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(&escaped);
+    let ascii_escaped: String = escaped
         .encode_utf16()
         .map(|unit| match u8::try_from(unit) {
             Ok(byte) if byte.is_ascii() => char::from(byte).to_string(),
@@ -234,7 +280,7 @@ fn text_forms(text: &str) -> Vec<Vec<u8>> {
         .collect();
     vec![
         text.as_bytes().to_vec(),
-        escaped.trim_matches('"').as_bytes().to_vec(),
+        escaped.as_bytes().to_vec(),
         ascii_escaped.into_bytes(),
         text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
         text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
@@ -242,7 +288,9 @@ fn text_forms(text: &str) -> Vec<Vec<u8>> {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    text.bytes().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+    text.bytes()
+        .flat_map(|byte| format!("{byte:02x}").into_bytes())
+        .collect()
 }
 
 /// What any base64 text that contains `bytes` must contain, for each alignment and alphabet.
@@ -253,23 +301,33 @@ fn base64_forms(bytes: &[u8]) -> Vec<Vec<u8>> {
         // The characters that mix with the neighbours' bits are cut off at both ends.
         let from = (alignment * 8).div_ceil(6);
         let to = shifted.len() * 8 / 6;
-        for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
+        for text in [
+            STANDARD_NO_PAD.encode(&shifted),
+            URL_SAFE_NO_PAD.encode(&shifted),
+        ] {
             forms.extend(text.as_bytes().get(from..to).map(<[u8]>::to_vec));
         }
     }
     forms
 }
 
-fn files_under(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut files = Vec::new();
+/// Every file and directory, without following links.
+fn paths_under(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error| format!("leak search: {error}");
+    let mut paths = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {
-        let listing = std::fs::read_dir(&next).map_err(|error| format!("leak search: {error}"))?;
-        for entry in listing {
-            let path = entry.map_err(|error| format!("leak search: {error}"))?.path();
-            if path.is_dir() { open.push(path) } else { files.push(path) }
+        for entry in std::fs::read_dir(&next).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().map_err(failed)?.is_dir() {
+                open.push(entry.path());
+            }
+            paths.push(entry.path());
         }
     }
-    files.sort();
-    Ok(files)
+    paths.sort();
+    Ok(paths)
 }
+
+#[cfg(test)]
+mod tests;

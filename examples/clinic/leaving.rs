@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use eonpro::auth::{AuthExt as _, Resource as Target};
+use eonpro::cache::Key;
 use eonpro::core::event::Digest;
 use eonpro::core::event::catalogue::phi;
 use eonpro::core::phi::Phi;
-use eonpro::core::{RequestContext, TenantScope};
-use eonpro::storage::{DocumentRef, DocumentStoreExt as _};
 use eonpro::core::port::SealError;
+use eonpro::core::{RequestContext, TenantScope};
 use eonpro::encryption::{CryptoError, EncryptionExt as _};
+use eonpro::storage::{DocumentRef, DocumentStoreExt as _};
 
 use crate::charts::{self, Chart};
 use crate::clinics::Clinic;
 use crate::documents::{self, LARGEST, Stored};
-use crate::reading::page_key;
+use crate::reading::keep_cover;
 use crate::record::{ALL_PATIENTS, Patient, SealedPatient, id_at};
 use crate::site::{Failure, GOVERN, Site, in_parallel};
 use crate::trail;
@@ -24,14 +25,22 @@ use crate::trail;
 pub struct Leaving {
     /// How many keys were destroyed.
     pub keys: u64,
+    /// What was tried and opened before. Without it the rest says nothing.
+    pub opened_before: usize,
     /// What still opened although it must not.
     pub open: Vec<&'static str>,
+    /// What was kept.
+    pub kept: Kept,
 }
 
-/// What somebody may have kept from before, and tries again afterwards.
-struct Kept {
+/// What somebody kept from before, and tries again afterwards.
+#[derive(Debug)]
+pub struct Kept {
     scope: TenantScope,
+    chart: Chart,
     twin: SealedPatient,
+    cover: Key,
+    document: Option<Stored>,
 }
 
 /// Exports `clinic`, whose charts and documents these are, and shreds it.
@@ -43,27 +52,56 @@ pub async fn offboard(
 ) -> Result<Leaving, Failure> {
     let foundation = &site.foundation;
     let tenants = foundation.tenants();
-    let privacy = clinic.officer(site, "privacy-officer").await?.arrive(site).await?;
-    let security = clinic.officer(site, "security-officer").await?.arrive(site).await?;
+    let privacy = clinic
+        .officer(site, "privacy-officer")
+        .await?
+        .arrive(site)
+        .await?;
+    let security = clinic
+        .officer(site, "security-officer")
+        .await?
+        .arrive(site)
+        .await?;
     for officer in [&privacy, &security] {
         let scope = officer.tenant_scope()?;
-        foundation.auth().require(&scope, &GOVERN, &Target::none()).await?;
+        foundation
+            .auth()
+            .require(&scope, &GOVERN, &Target::none())
+            .await?;
     }
     let chart = charts.first().ok_or("a clinic without a patient")?;
     let scope = clinic.enter(site).await?;
     let twin = charts::sealed_twin(site, &scope, chart.row).await?;
-    let kept = Kept { scope, twin };
+    let cover = keep_cover(site, &scope, chart).await?;
+    let kept = Kept {
+        scope,
+        chart: chart.clone(),
+        twin,
+        cover,
+        document: stored.first().copied(),
+    };
+    let opened_before = kept.opening(site).await?.len();
 
     tenants.begin_offboarding(&privacy, clinic.tenant).await?;
     let digest = export(site, clinic, charts.len(), stored, &privacy).await?;
-    tenants.record_export(&privacy, clinic.tenant, digest).await?;
+    tenants
+        .record_export(&privacy, clinic.tenant, digest)
+        .await?;
     tenants.approve(&privacy, clinic.tenant, digest).await?;
     tenants.approve(&security, clinic.tenant, digest).await?;
     let size = trail::size(site, clinic.tenant).await?;
     let erased = tenants.shred(&privacy, clinic.tenant, size).await?;
     foundation.hub().settle().await;
-    let open = still_open(site, clinic, chart, stored, kept).await?;
-    Ok(Leaving { keys: erased.keys, open })
+    let mut open = kept.opening(site).await?;
+    if open.is_empty() && !kept.is_shredded(site).await {
+        open.push("a key");
+    }
+    Ok(Leaving {
+        keys: erased.keys,
+        opened_before,
+        open,
+        kept,
+    })
 }
 
 /// Reads everything that the clinic has, as its export does, and returns the digest of it.
@@ -75,7 +113,10 @@ async fn export(
     officer: &RequestContext,
 ) -> Result<Digest, Failure> {
     let foundation = &site.foundation;
-    let scope = foundation.tenants().export_scope(officer.clone(), clinic.tenant).await?;
+    let scope = foundation
+        .tenants()
+        .export_scope(officer.clone(), clinic.tenant)
+        .await?;
     let exported = phi::BulkExported {
         cohort: Phi::from("all patients"),
         patients: patients as u64,
@@ -84,7 +125,11 @@ async fn export(
     };
     foundation.emitter().emit(scope.cx(), exported).await?;
     let databases = foundation.databases();
-    let rows = databases.run(&scope, |db| db.query(ALL_PATIENTS, &[], |row| id_at(row, 0))).await?;
+    let rows = databases
+        .run(&scope, |db| {
+            db.query(ALL_PATIENTS, &[], |row| id_at(row, 0))
+        })
+        .await?;
     if rows.len() != patients {
         return Err("the export does not have every patient".into());
     }
@@ -113,36 +158,47 @@ async fn export(
     Ok(Digest::of(&digests))
 }
 
-/// Tries everything again with what was kept. Nothing may open.
-async fn still_open(
-    site: &Site,
-    clinic: &Clinic,
-    chart: &Chart,
-    stored: &[Stored],
-    Kept { scope, twin }: Kept,
-) -> Result<Vec<&'static str>, Failure> {
-    let foundation = &site.foundation;
-    let mut open = Vec::new();
-    let mut must_fail = |failed: bool, what| {
-        if !failed {
-            open.push(what);
+impl Kept {
+    /// What of it opens.
+    async fn opening(&self, site: &Site) -> Result<Vec<&'static str>, Failure> {
+        let (foundation, scope) = (&site.foundation, &self.scope);
+        let twin = self.twin(site).await;
+        let page = charts::open_page(site, scope, self.chart.row, 0).await;
+        let cached = foundation.cache().get(scope, &self.cover).await;
+        let mut tried = vec![
+            (twin.is_ok(), "a sealed record that was kept"),
+            (page.is_ok(), "the database"),
+            (
+                foundation.cache().peek(scope, &self.cover).is_some(),
+                "the cache in memory",
+            ),
+            (matches!(cached, Ok(Some(_))), "the cache on disk"),
+            (self.chart.clinic.enter(site).await.is_ok(), "the Door"),
+        ];
+        if let Some(one) = &self.document {
+            let document = documents::opens(site, scope, one).await;
+            tried.push((document.is_ok(), "a document"));
         }
-    };
-    let twin = foundation.encryption().open_record::<Patient>(&scope, twin).await;
-    let shredded = matches!(twin, Err(CryptoError::Seal(SealError::Shredded)));
-    must_fail(shredded, "a sealed record that was kept");
-    let page = charts::open_page(site, &scope, chart.row, 0).await;
-    must_fail(page.is_err(), "the database");
-    if let Some(one) = stored.first() {
-        let document = documents::opens(site, &scope, one).await;
-        must_fail(document.is_err(), "a document");
+        let open = tried.into_iter().filter(|(opens, _)| *opens);
+        Ok(open.map(|(_, what)| what).collect())
     }
-    let key = page_key(&scope, chart, 0)?;
-    must_fail(foundation.cache().peek(&scope, &key).is_none(), "the cache in memory");
-    let cached = foundation.cache().get(&scope, &key).await;
-    must_fail(!matches!(cached, Ok(Some(_))), "the cache on disk");
-    must_fail(clinic.enter(site).await.is_err(), "the Door");
-    Ok(open)
+
+    async fn twin(&self, site: &Site) -> Result<Patient, CryptoError> {
+        let encryption = site.foundation.encryption();
+        encryption.open_record(&self.scope, self.twin.clone()).await
+    }
+
+    /// Whether the sealed record does not open because its keys are gone, and for no other reason.
+    async fn is_shredded(&self, site: &Site) -> bool {
+        let twin = self.twin(site).await;
+        matches!(twin, Err(CryptoError::Seal(SealError::Shredded)))
+    }
+
+    /// Whether, after a restart, the clinic is closed and its record as lost as before.
+    pub async fn stays_closed(&self, site: &Site) -> Result<bool, Failure> {
+        let clinic = self.chart.clinic.returning(site)?;
+        Ok(clinic.enter(site).await.is_err() && self.is_shredded(site).await)
+    }
 }
 
 /// Whether a chart of every other clinic still opens, and a document of each that has one.
@@ -153,10 +209,13 @@ pub async fn others_open(
     stored: &[Stored],
 ) -> Result<bool, Failure> {
     let mut items: Vec<(Chart, Option<Stored>)> = Vec::new();
-    for chart in charts.iter().filter(|chart| chart.clinic.organization != left) {
-        let known = items.last().is_some_and(|(last, _)| {
-            last.clinic.organization == chart.clinic.organization
-        });
+    for chart in charts
+        .iter()
+        .filter(|chart| chart.clinic.organization != left)
+    {
+        let known = items
+            .last()
+            .is_some_and(|(last, _)| last.clinic.organization == chart.clinic.organization);
         if !known {
             let organization = chart.clinic.organization;
             let document = stored.iter().find(|one| one.organization == organization);
@@ -175,5 +234,5 @@ pub async fn others_open(
         }
     })
     .await?;
-    Ok(all.into_iter().all(|good| good))
+    Ok(!all.is_empty() && all.into_iter().all(|good| good))
 }

@@ -4,7 +4,10 @@
 //! It onboards a tenant for each organization, signs clinicians in, stores charts and documents,
 //! searches and reads them, reaches across tenants, turns and shreds keys, restarts, verifies the
 //! audit log, and then looks for every patient's data in every byte that it left on disk.
-#![expect(unreachable_pub, reason = "an example is a crate of its own, with nobody above it")]
+#![expect(
+    unreachable_pub,
+    reason = "an example is a crate of its own, with nobody above it"
+)]
 
 mod args;
 mod charts;
@@ -14,6 +17,7 @@ mod dataset;
 mod documents;
 mod fhir;
 mod generate;
+mod home;
 mod job;
 mod keys;
 mod leaks;
@@ -51,15 +55,23 @@ async fn main() -> ExitCode {
 }
 
 fn finish(args: &Args, report: &Report) -> ExitCode {
-    let mut text = if args.json { report.json() } else { report.page() };
+    let mut text = if args.json {
+        report.json()
+    } else {
+        report.page()
+    };
     text.push('\n');
     if args.json {
-        for failure in &report.failures {
-            complain(&format!("clinic: check failed: {failure}"));
+        for fault in report.faults() {
+            complain(&format!("clinic: check failed: {fault}"));
         }
     }
     let printed = std::io::stdout().write_all(text.as_bytes());
-    if report.is_good() && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.is_good() && printed.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// An error with all that caused it.

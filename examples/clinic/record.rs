@@ -158,7 +158,11 @@ impl SealedPatient {
     /// The twin in a row of one of the queries above.
     pub fn read(row: &Row<'_>) -> Result<Self, DbError> {
         let bytes = |column: usize| -> Result<Option<Vec<u8>>, DbError> {
-            if row.is_null(column)? { Ok(None) } else { row.blob(column).map(|b| Some(b.to_vec())) }
+            if row.is_null(column)? {
+                Ok(None)
+            } else {
+                row.blob(column).map(|b| Some(b.to_vec()))
+            }
         };
         let value = |column| Ok::<_, DbError>(bytes(column)?.map(Sealed::from_bytes));
         let token = |column| Ok::<_, DbError>(bytes(column)?.map(IndexToken::from_bytes));
@@ -207,4 +211,50 @@ impl SealedClinicalResource {
 pub fn id_at<I: PublicId>(row: &Row<'_>, column: usize) -> Result<I, DbError> {
     let bytes: [u8; 16] = row.blob(column)?.try_into().map_err(|_| DbError::Type)?;
     Ok(I::from_uuid(uuid::Uuid::from_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use eonpro::core::phi::{PhiRecord as _, PhiRecords};
+
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/phi-data-map.md");
+
+    fn generated() -> String {
+        let schemas = <(Patient, ClinicalResource)>::schemas();
+        eonpro::encryption::data_map_page("the clinic example", &schemas)
+    }
+
+    #[test]
+    fn the_data_map_in_the_handbook_is_the_one_generated_from_the_records() {
+        let written = std::fs::read_to_string(PAGE).unwrap();
+        assert!(
+            written == generated(),
+            "docs/phi-data-map.md is out of date: cargo xtask codegen"
+        );
+    }
+
+    #[test]
+    #[ignore = "rewrites docs/phi-data-map.md"]
+    fn write_data_map_page() {
+        std::fs::write(PAGE, generated()).unwrap();
+    }
+
+    #[test]
+    fn every_table_has_a_column_for_every_field_and_token_of_its_record() {
+        for schema in <(Patient, ClinicalResource)>::schemas() {
+            let begins = format!("CREATE TABLE {} (", schema.table.as_str());
+            let made = SCHEMA
+                .iter()
+                .flat_map(|migration| migration.statements)
+                .find(|statement| statement.starts_with(&begins))
+                .unwrap();
+            for field in schema.fields {
+                let column = field.column.as_str();
+                assert!(made.contains(&format!("{column} ")), "{column}");
+            }
+        }
+        assert_eq!(Patient::SCHEMA.sealed_fields().count(), 9);
+    }
 }

@@ -1,11 +1,13 @@
 //! The place where everything happens: the foundation, the alerts that it raises, the data.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use eonpro::Foundation;
 use eonpro::auth::{Permission, RoleBook};
+use eonpro::core::id::TenantId;
 use eonpro::core::port::{Alert, AlertError, AlertSink};
 use eonpro::core::task;
 use futures_util::StreamExt as _;
@@ -39,17 +41,23 @@ pub const WIDTH: usize = 48;
 pub struct Pager(Mutex<Vec<Alert>>);
 
 impl Pager {
-    /// How many alerts of an event type were raised.
-    pub fn count(&self, event_code: &str) -> usize {
+    /// The tenants for which alerts of an event type were raised: one for each event, whose alert
+    /// may come more than once.
+    pub fn tenants(&self, event_code: &str) -> Vec<Option<TenantId>> {
         let alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        alerts.iter().filter(|alert| alert.event_code == event_code).count()
+        let of_type = alerts.iter().filter(|alert| alert.event_code == event_code);
+        let events: BTreeMap<_, _> = of_type.map(|alert| (alert.event, alert.tenant)).collect();
+        events.into_values().collect()
     }
 }
 
 #[async_trait]
 impl AlertSink for Pager {
     async fn deliver(&self, alert: &Alert) -> Result<(), AlertError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(alert.clone());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(alert.clone());
         Ok(())
     }
 }
@@ -78,13 +86,19 @@ impl Site {
             .alerts(Arc::<Pager>::clone(&pager))
             .build()
             .await?;
-        Ok(Arc::new(Self { foundation, pager, dataset }))
+        Ok(Arc::new(Self {
+            foundation,
+            pager,
+            dataset,
+        }))
     }
 
     /// Makes this foundation's log the log of the process.
     pub fn install_log(&self) -> Result<(), Failure> {
         let layer = self.foundation.log_layer().filtered();
-        Ok(tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?)
+        Ok(tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(layer),
+        )?)
     }
 }
 

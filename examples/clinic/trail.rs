@@ -14,7 +14,11 @@ pub async fn entries(site: &Site, tenant: TenantId) -> Result<Vec<EntryView>, Fa
     let (log, cx) = (LogId::Tenant(tenant), site.foundation.chore("trail-review"));
     let mut all = Vec::new();
     loop {
-        let page = site.foundation.audit().read(&cx, &log, all.len() as u64..u64::MAX).await?;
+        let page = site
+            .foundation
+            .audit()
+            .read(&cx, &log, all.len() as u64..u64::MAX)
+            .await?;
         if page.is_empty() {
             return Ok(all);
         }
@@ -51,11 +55,10 @@ pub struct Verified {
 pub async fn verify_on_disk(dir: &Path, key: VerifyingKey) -> Result<Verified, Failure> {
     let dir = dir.join("audit");
     let report = task::blocking(move || verify(&dir, &[key])).await??;
-    let root = report.directory.map(|head| head.root.to_string());
     Ok(Verified {
         entries: report.entries,
-        root: root.unwrap_or_default(),
-        signed: report.unsigned == 0 && report.spooled == 0 && report.directory.is_some(),
+        root: report.directory.root.to_string(),
+        signed: report.unsigned == 0 && report.spooled == 0 && report.directory.size > 0,
     })
 }
 
@@ -68,7 +71,9 @@ pub async fn tamper(dir: &Path, key: VerifyingKey, victim: EntryView) -> Result<
         flip(copy.path(), &victim.bytes)?;
         match verify(copy.path(), &[key]) {
             Ok(_) => Err("a flipped byte was not noticed".into()),
-            Err(error) => Ok(error.place().map_or_else(|| error.to_string(), ToString::to_string)),
+            Err(error) => Ok(error
+                .place()
+                .map_or_else(|| error.to_string(), ToString::to_string)),
         }
     });
     named.await?
@@ -99,8 +104,12 @@ fn flip(audit: &Path, entry: &[u8]) -> Result<(), Failure> {
     segments.sort();
     for segment in segments {
         let mut bytes = fs::read(&segment)?;
-        let Some(at) = position(&bytes, entry) else { continue };
-        let byte = bytes.get_mut(at + inside).ok_or("an entry beyond its segment")?;
+        let Some(at) = position(&bytes, entry) else {
+            continue;
+        };
+        let byte = bytes
+            .get_mut(at + inside)
+            .ok_or("an entry beyond its segment")?;
         *byte ^= 1;
         return Ok(fs::write(&segment, bytes)?);
     }
@@ -108,5 +117,54 @@ fn flip(audit: &Path, entry: &[u8]) -> Result<(), Failure> {
 }
 
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &[u8] = b"{\"id\":7,\"occurred\":\"2026-11-28T05:04:03Z\"}";
+
+    #[test]
+    fn one_bit_of_the_entry_is_flipped_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = dir.path().join("wal");
+        fs::create_dir(&wal).unwrap();
+        let other = b"{\"id\":6,\"occurred\":\"2026-11-28T05:04:03Z\"}";
+        let segment = [b"head".as_slice(), other, ENTRY, b"tail"].concat();
+        fs::write(wal.join("0"), other).unwrap();
+        fs::write(wal.join("1"), &segment).unwrap();
+        flip(dir.path(), ENTRY).unwrap();
+        assert_eq!(fs::read(wal.join("0")).unwrap(), other);
+        let flipped = fs::read(wal.join("1")).unwrap();
+        let changed: Vec<usize> = (0..segment.len())
+            .filter(|at| flipped[*at] != segment[*at])
+            .collect();
+        let place = 4 + other.len() + position(ENTRY, b"2026").unwrap();
+        assert_eq!(changed, [place]);
+        assert_eq!((flipped[place] ^ segment[place]).count_ones(), 1);
+    }
+
+    #[test]
+    fn an_entry_that_is_nowhere_is_not_flipped_in_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("wal")).unwrap();
+        fs::write(dir.path().join("wal/0"), "something else").unwrap();
+        assert!(flip(dir.path(), ENTRY).is_err());
+        assert!(flip(dir.path(), b"an entry without its time").is_err());
+    }
+
+    #[test]
+    fn a_copy_has_everything_that_the_original_has() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(from.path().join("wal")).unwrap();
+        fs::write(from.path().join("wal/0"), "a").unwrap();
+        fs::write(from.path().join("checkpoint"), "b").unwrap();
+        copy_directory(from.path(), to.path()).unwrap();
+        assert_eq!(fs::read(to.path().join("wal/0")).unwrap(), b"a");
+        assert_eq!(fs::read(to.path().join("checkpoint")).unwrap(), b"b");
+    }
 }

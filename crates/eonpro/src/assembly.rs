@@ -52,7 +52,8 @@ pub(crate) async fn assemble(
     let (backends, own) = backing.open(ground).await?;
     sinks.extend(own);
     // Before anything is made under them, such as keys.
-    if let Err(refused) = posture::check(settings.profile, &backends.parts()) {
+    let leaves = backends.parts();
+    if let Err(refused) = posture::check(settings.profile, &leaves) {
         backends.abandon().await;
         return Err(refused.into());
     }
@@ -65,8 +66,12 @@ pub(crate) async fn assemble(
     for part in early {
         opened.add(Stage::State, Weight::Critical, part);
     }
+    if let Some(tier) = &backends.cache_tier {
+        // After the cache, which has values on their way to it.
+        opened.add(Stage::Listeners, Weight::Degradable, tier.clone());
+    }
     let built = match start_logger(&settings, sinks, &mut opened) {
-        Ok(logging) => build(settings, logging, audit, backends, &mut opened).await,
+        Ok(logging) => build(settings, logging, audit, backends, leaves, &mut opened).await,
         Err(error) => Err(error),
     };
     if built.is_err() {
@@ -90,6 +95,7 @@ async fn build(
     (layer, logger): (JsonLayer, Arc<dyn Logger>),
     audit: Box<dyn AuditSource>,
     backends: Backends,
+    mut leaves: Vec<Part>,
     opened: &mut Parts,
 ) -> Result<Foundation, FoundationError> {
     let metrics = start_metrics(&settings, opened)?;
@@ -104,6 +110,9 @@ async fn build(
     let encryption = start_vault(&settings, &backends, &emitter, &observer, opened).await?;
     let sealer: Arc<dyn Sealer> = encryption.clone();
     let audit = start_audit(&settings, audit, &sealer, &observer, opened).await?;
+    // The parts that stand for themselves; the services are as weak as these make them.
+    leaves.extend([Part::of(&*audit.log), Part::of(&*audit.signer)]);
+    posture::check(settings.profile, &leaves)?;
     hub.attach_audit(Arc::clone(&audit.sink))?;
     // Once more, so that the log hears of the system's own keys.
     sealer.provision(SealScope::System).await?;
@@ -118,8 +127,8 @@ async fn build(
     let auth = start_auth(&mut settings, &backends, &common, opened)?;
     let documents = start_storage(&settings, &backends, &common, opened).await?;
     let cache = start_cache(&settings, &backends, &common, opened)?;
-    listen(&settings, &hub, &metrics, &cache)?;
     opened.add(Stage::Listeners, Weight::Degradable, hub.clone());
+    listen(&settings, &hub, &metrics, &cache)?;
     let door = start_door(&settings, &backends, &common, &auth, &tenants);
 
     let parts: Vec<Part> = opened
@@ -127,7 +136,7 @@ async fn build(
         .map(|opened| Part::of(&*opened.part))
         .collect();
     let posture = posture::check(settings.profile, &parts)?;
-    notice(&settings, &layer, &parts);
+    notice(&settings, &layer, &leaves);
     announce(&settings, &emitter).await?;
     let services = Services {
         audit: audit.log,

@@ -1,6 +1,7 @@
 //! The foundation: all eight services, ready to use.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use eonpro_audit::{AuditLog, VerifyingKey};
 use eonpro_auth::{Auth, DevIssuer};
@@ -18,7 +19,7 @@ use eonpro_metrics::Metrics;
 use eonpro_storage::DocumentStore;
 use eonpro_tenant::{SqliteTenants, Tenants};
 use eonpro_tower::Door;
-use tokio::sync::OnceCell;
+use tokio::sync::watch;
 
 use crate::builder::{Builder, Missing, Settings};
 use crate::config::FoundationConfig;
@@ -57,7 +58,8 @@ struct Inner {
     layer: JsonLayer,
     audit_key: VerifyingKey,
     issuer: Option<Arc<DevIssuer>>,
-    ended: OnceCell<ShutdownReport>,
+    ending: AtomicBool,
+    ended: watch::Sender<Option<ShutdownReport>>,
 }
 
 impl Foundation {
@@ -91,7 +93,8 @@ impl Foundation {
             layer,
             audit_key,
             issuer,
-            ended: OnceCell::new(),
+            ending: AtomicBool::new(false),
+            ended: watch::Sender::new(None),
         }))
     }
 
@@ -248,15 +251,27 @@ impl Foundation {
     /// Idempotent: a repeat returns the first report. It runs to its end even if the future is
     /// dropped. Stop taking requests before.
     pub async fn shutdown(&self) -> ShutdownReport {
-        let ended = self.0.ended.get_or_init(|| async {
-            let this = self.clone();
-            let report = task::outlive(async move { this.close().await }).await;
-            report.unwrap_or(ShutdownReport {
-                parts: Vec::new(),
-                recorded: false,
-            })
-        });
-        ended.await.clone()
+        let lost = ShutdownReport {
+            parts: Vec::new(),
+            recorded: false,
+        };
+        if !self.0.ending.swap(true, Ordering::AcqRel) {
+            let (this, lost) = (self.clone(), lost.clone());
+            drop(task::start(async move {
+                let own = this.clone();
+                let closed = task::outlive(async move { own.close().await });
+                this.0
+                    .ended
+                    .send_replace(Some(closed.await.unwrap_or(lost)));
+            }));
+        }
+        let mut ended = self.0.ended.subscribe();
+        // The sender lives in self, so the wait ends with a report.
+        let report = ended.wait_for(Option::is_some).await;
+        report
+            .ok()
+            .and_then(|report| report.clone())
+            .unwrap_or(lost)
     }
 
     async fn close(&self) -> ShutdownReport {

@@ -104,3 +104,8 @@ pub use eonpro_redb as redb;
 pub use eonpro_storage as storage;
 pub use eonpro_tenant as tenant;
 pub use eonpro_tower as tower;
+
+/// The quickstart of the README, which is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -19,9 +19,20 @@ const SOURCE: &str = "crates/core/events.toml";
 const MODULES: &str = "crates/core/src/event/catalogue";
 const LINES: usize = 600;
 
-/// Pages rendered from types that this tool cannot import: package, test binary, and the ignored test
-/// that writes the page. A test beside each compares it, so that `--check` need not.
-const PAGES: &[(&str, &str, &str)] = &[("eonpro-storage", "it", "policy_page::write_policy_page")];
+/// Pages rendered from types that this tool cannot import: package, target with its kind, and the
+/// ignored test that writes the page. A test beside each compares it, so that `--check` need not.
+const PAGES: &[(&str, [&str; 2], &str)] = &[
+    (
+        "eonpro-storage",
+        ["--test", "it"],
+        "policy_page::write_policy_page",
+    ),
+    (
+        "eonpro-examples",
+        ["--example", "clinic"],
+        "record::tests::write_data_map_page",
+    ),
+];
 
 /// One file that is made from others. `path` begins at the root of the repository.
 struct Generated {
@@ -57,17 +68,10 @@ pub(crate) fn run(check: bool) -> Result<(), String> {
 }
 
 fn write_pages(root: &Path) -> Result<(), String> {
-    for (package, binary, test) in PAGES {
+    for (package, target, test) in PAGES {
         let mut cargo = process::cargo(root);
-        cargo.args([
-            "test",
-            "--quiet",
-            "--package",
-            package,
-            "--test",
-            binary,
-            "--",
-        ]);
+        cargo.args(["test", "--quiet", "--package", package]);
+        cargo.args(target).arg("--");
         process::run(cargo.args(["--ignored", "--exact", test]))?;
     }
     Ok(())
