@@ -51,8 +51,9 @@ pub(crate) async fn assemble(
     };
     let (backends, own) = backing.open(ground).await?;
     sinks.extend(own);
-    // Before anything is made under them, such as keys.
-    let leaves = backends.parts();
+    // Before anything is built on them.
+    let mut leaves = backends.parts();
+    leaves.extend(settings.parts());
     if let Err(refused) = posture::check(settings.profile, &leaves) {
         backends.abandon().await;
         return Err(refused.into());
@@ -66,21 +67,36 @@ pub(crate) async fn assemble(
     for part in early {
         opened.add(Stage::State, Weight::Critical, part);
     }
+    let serving = [
+        backends.scanner.clone() as Arc<dyn Component>,
+        backends.verifier.keys().clone(),
+    ];
+    for part in serving {
+        opened.add(Stage::Services, Weight::Degradable, part);
+    }
     if let Some(tier) = &backends.cache_tier {
         // After the cache, which has values on their way to it.
         opened.add(Stage::Listeners, Weight::Degradable, tier.clone());
     }
+    let hub = EventHub::new();
     let built = match start_logger(&settings, sinks, &mut opened) {
-        Ok(logging) => build(settings, logging, audit, backends, leaves, &mut opened).await,
+        Ok(logging) => {
+            let base = (logging, Arc::clone(&hub));
+            build(settings, base, audit, backends, leaves, &mut opened).await
+        }
         Err(error) => Err(error),
     };
     if built.is_err() {
         opened
             .close(Stage::Services, Stage::Logger, &*clock, budget)
             .await;
+        hub.release();
     }
     built
 }
+
+/// The layer for the application to install, and the logger behind it.
+type Logging = (JsonLayer, Arc<dyn Logger>);
 
 /// What every service is given.
 struct Common {
@@ -92,7 +108,7 @@ struct Common {
 
 async fn build(
     mut settings: Settings,
-    (layer, logger): (JsonLayer, Arc<dyn Logger>),
+    ((layer, logger), hub): (Logging, Arc<EventHub>),
     audit: Box<dyn AuditSource>,
     backends: Backends,
     mut leaves: Vec<Part>,
@@ -100,7 +116,6 @@ async fn build(
 ) -> Result<Foundation, FoundationError> {
     let metrics = start_metrics(&settings, opened)?;
     let observer: Arc<dyn Observer> = metrics.clone();
-    let hub = EventHub::new();
     let sink: Arc<dyn EventSink> = hub.clone();
     let emitter = Emitter::new(
         sink,
@@ -138,6 +153,7 @@ async fn build(
     let posture = posture::check(settings.profile, &parts)?;
     notice(&settings, &layer, &leaves);
     announce(&settings, &emitter).await?;
+    let audit_key = audit.key();
     let services = Services {
         audit: audit.log,
         auth,
@@ -158,7 +174,7 @@ async fn build(
         opened.clone(),
         posture,
         layer,
-        audit.key,
+        audit_key,
         backends.issuer,
     ))
 }
@@ -167,7 +183,7 @@ fn start_logger(
     settings: &Settings,
     sinks: LogSinks,
     opened: &mut Parts,
-) -> Result<(JsonLayer, Arc<dyn Logger>), FoundationError> {
+) -> Result<Logging, FoundationError> {
     let parts = LoggerParts {
         clock: Arc::clone(&settings.clock),
         schemas: settings.schemas.clone(),
@@ -226,7 +242,7 @@ async fn start_audit(
         clock: Arc::clone(&settings.clock),
         entropy: Arc::clone(&settings.entropy),
         sealer: Arc::clone(sealer),
-        alerts: Arc::clone(&settings.alerts),
+        alerts: settings.alert_sink(),
         observer: Arc::clone(observer),
         authority,
         config: settings.config.audit.clone(),
@@ -302,11 +318,6 @@ async fn start_storage(
     let documents = ObjectDocuments::open(parts, settings.config.storage.clone()).await?;
     let documents = Arc::new(documents);
     opened.add(Stage::Services, Weight::Critical, documents.clone());
-    opened.add(
-        Stage::Services,
-        Weight::Degradable,
-        backends.scanner.clone(),
-    );
     Ok(documents)
 }
 
@@ -354,7 +365,7 @@ fn listen(
     let own: [Arc<dyn EventListener>; 3] = [
         Arc::new(EventMetrics::new(Arc::clone(metrics))),
         Arc::new(EventLog),
-        Arc::new(CacheClearing::new(Arc::clone(cache))),
+        Arc::new(CacheClearing::new(cache)),
     ];
     for listener in own.into_iter().chain(settings.listeners.iter().cloned()) {
         let counter = listeners::missed(&**metrics, listener.name())?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use eonpro_auth::RoleBook;
+use eonpro_core::component::{Fitness, Posture};
 use eonpro_core::entropy::{SharedEntropy, SystemEntropy};
 use eonpro_core::phi::{PhiRecords, PhiSchema};
 use eonpro_core::port::AlertSink;
@@ -16,6 +17,7 @@ use crate::error::FoundationError;
 use crate::foundation::Foundation;
 use crate::hub::EventListener;
 use crate::listeners::LoggedAlerts;
+use crate::posture::Part;
 use crate::profile::Profile;
 use crate::source::{AuditSource, Backing, LogSinks};
 
@@ -35,11 +37,40 @@ pub(crate) struct Settings {
     pub(crate) config: FoundationConfig,
     pub(crate) schemas: Vec<&'static PhiSchema>,
     pub(crate) roles: RoleBook,
-    pub(crate) alerts: Arc<dyn AlertSink>,
+    pub(crate) alerts: Option<Arc<dyn AlertSink>>,
+    /// Whether the clock or the entropy is not the system's.
+    pub(crate) replaced: Vec<&'static str>,
     pub(crate) listeners: Vec<Arc<dyn EventListener>>,
 }
 
-/// See the [module](self).
+impl Settings {
+    /// Where alerts go.
+    pub(crate) fn alert_sink(&self) -> Arc<dyn AlertSink> {
+        match &self.alerts {
+            Some(alerts) => Arc::clone(alerts),
+            None => Arc::new(LoggedAlerts),
+        }
+    }
+
+    /// What the settings are as parts: alerts without a place of their own and a clock that is not
+    /// the system's are for development.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let logged = self.alerts.is_none().then_some("alerts");
+        let names = self.replaced.iter().copied().chain(logged);
+        let development = Posture {
+            fitness: Fitness::Development,
+            ..Posture::STRONGEST
+        };
+        names
+            .map(|name| Part {
+                name,
+                posture: development,
+            })
+            .collect()
+    }
+}
+
+/// Gathers the parts of a foundation: complete with an audit log and backends.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct Builder<A, B> {
@@ -61,7 +92,8 @@ impl Builder<Missing, Missing> {
                 config: FoundationConfig::default(),
                 schemas: Vec::new(),
                 roles: RoleBook::new(),
-                alerts: Arc::new(LoggedAlerts),
+                alerts: None,
+                replaced: Vec::new(),
                 listeners: Vec::new(),
             },
             sinks: LogSinks::new(),
@@ -110,9 +142,10 @@ impl<A, B> Builder<A, B> {
         self.set(|settings| settings.roles = roles)
     }
 
-    /// Says where alerts go. Without it, they become error lines of the log.
+    /// Says where alerts go. Without it, they become error lines of the log, which production
+    /// refuses.
     pub fn alerts(self, alerts: Arc<dyn AlertSink>) -> Self {
-        self.set(|settings| settings.alerts = alerts)
+        self.set(|settings| settings.alerts = Some(alerts))
     }
 
     /// Adds a listener on the best-effort lane.
@@ -132,14 +165,21 @@ impl<A, B> Builder<A, B> {
         self.set(|settings| settings.config = config)
     }
 
-    /// Replaces the clock.
+    /// Replaces the system's clock, which production refuses.
     pub fn clock(self, clock: SharedClock) -> Self {
-        self.set(|settings| settings.clock = clock)
+        self.set(|settings| {
+            settings.clock = clock;
+            settings.replaced.push("clock");
+        })
     }
 
-    /// Replaces the source of ids and jitter. Keys never come from it.
+    /// Replaces the system's source of ids and jitter, which production refuses. Keys never come
+    /// from it.
     pub fn entropy(self, entropy: SharedEntropy) -> Self {
-        self.set(|settings| settings.entropy = entropy)
+        self.set(|settings| {
+            settings.entropy = entropy;
+            settings.replaced.push("entropy");
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use eonpro_tower::DoorConfig;
 
 use crate::error::FoundationError;
 
-/// See the [module](self).
+/// The settings of a foundation.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct FoundationConfig {

@@ -32,7 +32,7 @@ const ISSUER: &str = "https://issuer.embedded.invalid";
 const AUDIENCE: &str = "https://api.embedded.invalid";
 const LOG_PREFIX: &str = "eonpro";
 
-/// See the [module](self).
+/// One directory for everything, keys included.
 #[derive(Debug, Clone)]
 pub struct EmbeddedDirectory(PathBuf);
 
@@ -53,9 +53,11 @@ impl EmbeddedDirectory {
 
 #[cfg(unix)]
 fn make_private(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir)
+    builder.recursive(true).mode(0o700).create(dir)?;
+    // One that was there is closed to others as well.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(not(unix))]

@@ -17,7 +17,7 @@ use eonpro_tenant::TenantError;
 
 use crate::posture::PostureRefused;
 
-/// See the [module](self).
+/// Why a foundation could not be built.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum FoundationError {

@@ -1,5 +1,6 @@
 //! The foundation: all eight services, ready to use.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +20,7 @@ use eonpro_metrics::Metrics;
 use eonpro_storage::DocumentStore;
 use eonpro_tenant::{SqliteTenants, Tenants};
 use eonpro_tower::Door;
+use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use crate::builder::{Builder, Missing, Settings};
@@ -45,7 +47,11 @@ pub(crate) struct Services {
     pub(crate) tenants: Arc<dyn Tenants>,
 }
 
-/// See the [module](self). Cheap to clone; all clones are one foundation.
+/// All services of one system. Cheap to clone; all clones are one foundation.
+///
+/// End it with [`shutdown`](Self::shutdown). Dropped without, it keeps what was acknowledged and
+/// frees its files some time after its last clone, but says nothing of its end and signs no last
+/// checkpoint.
 #[derive(Debug, Clone)]
 pub struct Foundation(Arc<Inner>);
 
@@ -60,6 +66,13 @@ struct Inner {
     issuer: Option<Arc<DevIssuer>>,
     ending: AtomicBool,
     ended: watch::Sender<Option<ShutdownReport>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Audit, vault and hub hold each other.
+        self.services.hub.release();
+    }
 }
 
 impl Foundation {
@@ -284,15 +297,27 @@ impl Foundation {
             clean: closed.iter().all(|part| part.ended),
             last_index: self.audit().stats().entries,
         };
-        let recorded = self
-            .emitter()
-            .emit(&self.chore("foundation"), stopped)
-            .await;
+        let recorded = self.record_end(stopped).await;
         let rest = parts.close(Stage::Listeners, Stage::Logger, clock, budget);
         closed.extend(rest.await);
         ShutdownReport {
             parts: closed,
-            recorded: recorded.is_ok(),
+            recorded,
+        }
+    }
+
+    /// Records SYS-002 within the budget of a step; an audit log that does not answer holds up
+    /// nobody's end.
+    async fn record_end(&self, stopped: system::Stopped) -> bool {
+        let until = self.clock().monotonic().plus(self.config().step_budget);
+        let cx = self.chore("foundation").with_deadline(until);
+        let emitter = self.emitter().clone();
+        let recording = pin!(task::outlive(
+            async move { emitter.emit(&cx, stopped).await }
+        ));
+        match select(recording, pin!(self.clock().sleep_until(until))).await {
+            Either::Left((Ok(recorded), _)) => recorded.is_ok(),
+            Either::Left((Err(_), _)) | Either::Right(_) => false,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! no listener can ever hold up the required lane or another listener.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use eonpro_core::component::{Component, Health, Posture};
@@ -25,8 +25,9 @@ pub trait EventListener: std::fmt::Debug + Send + Sync + 'static {
     /// A short stable name, such as `metrics`.
     fn name(&self) -> &'static str;
 
-    /// Takes one event. Events come one by one, in the order in which they were acknowledged. It
-    /// may take its time: its own queue fills meanwhile. It must not emit events itself.
+    /// Takes one event. Events come one by one, roughly in the order in which they were acknowledged;
+    /// one whose emitter went away just then may be missed. It may take its time: its own queue
+    /// fills meanwhile. It must not emit events itself, nor hold a service that does.
     async fn hear(&self, cx: &RequestContext, event: &Arc<Event>);
 }
 
@@ -62,10 +63,19 @@ pub struct Missed {
     pub events: u64,
 }
 
-/// See the [module](self).
+/// The required lane's three states.
+#[derive(Debug, Default)]
+enum Required {
+    #[default]
+    Waiting,
+    Attached(Arc<dyn EventSink>),
+    Released,
+}
+
+/// Takes every event: to audit first, then to whoever listens.
 #[derive(Debug, Default)]
 pub struct EventHub {
-    required: OnceLock<Arc<dyn EventSink>>,
+    required: RwLock<Required>,
     lanes: RwLock<Arc<[Arc<Lane>]>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -82,8 +92,32 @@ impl EventHub {
     /// # Errors
     /// [`FoundationError::AuditAttached`]; the first one stays.
     pub fn attach_audit(&self, audit: Arc<dyn EventSink>) -> Result<(), FoundationError> {
-        let attached = self.required.set(audit);
-        attached.map_err(|_| FoundationError::AuditAttached)
+        let mut required = self
+            .required
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*required, Required::Waiting) {
+            return Err(FoundationError::AuditAttached);
+        }
+        *required = Required::Attached(audit);
+        Ok(())
+    }
+
+    /// Lets go of audit and of the listeners, which hold services that hold the hub. From now on
+    /// every event fails closed.
+    pub(crate) fn release(&self) {
+        *self
+            .required
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Required::Released;
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = Arc::from([]);
+    }
+
+    fn audit(&self) -> Option<Arc<dyn EventSink>> {
+        match &*self.required.read().unwrap_or_else(PoisonError::into_inner) {
+            Required::Attached(audit) => Some(Arc::clone(audit)),
+            Required::Waiting | Required::Released => None,
+        }
     }
 
     /// Lets `listener` hear of events from now on, through a queue of `capacity` events (at least
@@ -162,7 +196,7 @@ async fn run(listener: Arc<dyn EventListener>, mut notices: mpsc::Receiver<Notic
 #[async_trait]
 impl EventSink for EventHub {
     async fn emit(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<(), EmitError> {
-        let audit = self.required.get().ok_or(EmitError::NotAttached)?;
+        let audit = self.audit().ok_or(EmitError::NotAttached)?;
         audit.emit(cx, event).await?;
         self.tell(cx, event);
         Ok(())
@@ -180,7 +214,7 @@ impl Component for EventHub {
     }
 
     async fn health(&self) -> Health {
-        if self.required.get().is_none() {
+        if self.audit().is_none() {
             Health::Unhealthy("no audit log is attached")
         } else if self.missed().iter().any(|missed| missed.events > 0) {
             Health::Degraded("a listener missed events")

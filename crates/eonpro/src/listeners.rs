@@ -2,7 +2,7 @@
 //! the application says otherwise.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use eonpro_cache::Cache;
@@ -105,11 +105,12 @@ impl EventListener for EventLog {
 /// A convenience for memory and disk: what protects the data is that the scope is refused and the
 /// keys are gone.
 #[derive(Debug)]
-pub(crate) struct CacheClearing(Arc<dyn Cache>);
+pub(crate) struct CacheClearing(Weak<dyn Cache>);
 
 impl CacheClearing {
-    pub(crate) fn new(cache: Arc<dyn Cache>) -> Self {
-        Self(cache)
+    /// Holds the cache weakly: it emits into the hub that holds this listener.
+    pub(crate) fn new(cache: &Arc<dyn Cache>) -> Self {
+        Self(Arc::downgrade(cache))
     }
 }
 
@@ -130,7 +131,9 @@ impl EventListener for CacheClearing {
     }
 
     async fn hear(&self, cx: &RequestContext, event: &Arc<Event>) {
-        let Some(id) = tenant_of(event) else { return };
+        let (Some(id), Some(cache)) = (tenant_of(event), self.0.upgrade()) else {
+            return;
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "the tenant is no longer active, and its entries must go all the same"
@@ -144,7 +147,7 @@ impl EventListener for CacheClearing {
         let Ok(scope) = authority.bind(cx.clone(), binding).tenant_scope() else {
             return;
         };
-        if let Err(error) = self.0.clear_tenant(&scope).await {
+        if let Err(error) = cache.clear_tenant(&scope).await {
             tracing::error!(%error, "the cache of a tenant that left was not emptied");
         }
     }

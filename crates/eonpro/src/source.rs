@@ -12,6 +12,7 @@ use eonpro_audit::{AuditConfig, AuditLog, AuditParts, EmbeddedAudit, KeyFileSign
 use eonpro_auth::DevIssuer;
 use eonpro_auth::token::Verifier;
 use eonpro_cache::DurableTier;
+use eonpro_core::component::Posture;
 use eonpro_core::entropy::SharedEntropy;
 use eonpro_core::event::EventSink;
 use eonpro_core::port::{AlertSink, KeyValue, Observer, RateLimiter, Sealer, Signer};
@@ -39,23 +40,49 @@ pub struct AuditPorts {
     pub alerts: Arc<dyn AlertSink>,
     /// Measures operations.
     pub observer: Arc<dyn Observer>,
-    /// The right to seal for tenants whatever their standing.
-    pub authority: Authority,
+    /// The right to seal for tenants whatever their standing. For the embedded log alone: whoever
+    /// holds it could make a scope for any tenant.
+    pub(crate) authority: Authority,
     /// Settings.
     pub config: AuditConfig,
 }
 
-/// An opened audit log, by all that it is.
+/// An opened audit log. What operators read, what the hub records in and what the posture check asks
+/// is one and the same.
 #[derive(Debug, Clone)]
 pub struct OpenAudit {
-    /// What operators read and verify.
-    pub log: Arc<dyn AuditLog>,
-    /// What the hub records in: the same log.
-    pub sink: Arc<dyn EventSink>,
+    pub(crate) log: Arc<dyn AuditLog>,
+    pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) signer: Arc<dyn Signer>,
+}
+
+impl OpenAudit {
+    /// The log, and what signs its checkpoints.
+    #[must_use]
+    pub fn new<L: AuditLog + EventSink>(log: Arc<L>, signer: Arc<dyn Signer>) -> Self {
+        Self {
+            log: Arc::clone(&log) as Arc<dyn AuditLog>,
+            sink: log,
+            signer,
+        }
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn AuditLog> {
+        &self.log
+    }
+
     /// What signs its checkpoints.
-    pub signer: Arc<dyn Signer>,
+    #[must_use]
+    pub fn signer(&self) -> &Arc<dyn Signer> {
+        &self.signer
+    }
+
     /// What its checkpoints verify with.
-    pub key: VerifyingKey,
+    pub(crate) fn key(&self) -> VerifyingKey {
+        VerifyingKey::from_bytes(self.signer.public_key())
+    }
 }
 
 /// Opens the audit log when the foundation is ready for it.
@@ -122,14 +149,8 @@ impl AuditSource for AuditDirectory {
             observer: ports.observer,
             authority: ports.authority,
         };
-        let key = parts.verifying_key();
-        let log = Arc::new(EmbeddedAudit::open(&self.dir, parts, ports.config).await?);
-        Ok(OpenAudit {
-            log: Arc::clone(&log) as Arc<dyn AuditLog>,
-            sink: log,
-            signer,
-            key,
-        })
+        let log = EmbeddedAudit::open(&self.dir, parts, ports.config).await?;
+        Ok(OpenAudit::new(Arc::new(log), signer))
     }
 }
 
@@ -164,6 +185,13 @@ impl Backends {
             Part::of(&*self.state),
             Part::of(&*self.scanner),
             Part::of(&**self.verifier.keys()),
+            Part {
+                name: "objects",
+                posture: Posture {
+                    durability: self.objects.durability(),
+                    ..Posture::STRONGEST
+                },
+            },
         ];
         parts.extend(self.issuer.as_ref().map(|issuer| Part::of(&**issuer)));
         parts.extend(self.cache_tier.as_ref().map(|tier| Part::of(&**tier)));
@@ -172,6 +200,8 @@ impl Backends {
 
     /// What has to be closed if the foundation is refused.
     pub(crate) async fn abandon(&self) {
+        self.scanner.close().await;
+        self.verifier.keys().close().await;
         if let Some(tier) = &self.cache_tier {
             tier.close().await;
         }

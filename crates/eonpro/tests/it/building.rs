@@ -9,7 +9,8 @@ use eonpro::encryption::backend::EphemeralRoot;
 use eonpro::logger::Console;
 use eonpro::{EmbeddedDirectory, Foundation, FoundationConfig, FoundationError, Profile, posture};
 
-use crate::house::{Changed, Refusing, embedded};
+use crate::house::{Answer, Changed, Deaf, embedded};
+use eonpro::core::entropy::SeededEntropy;
 
 fn faults(error: FoundationError) -> Vec<posture::Fault> {
     match error {
@@ -25,14 +26,16 @@ async fn production_refuses_the_embedded_directory_and_names_every_part_at_fault
     let audit = backing.audit();
     let builder = Foundation::builder(Profile::Production)
         .backends(backing)
-        .audit(audit);
+        .audit(audit)
+        .clock(Arc::new(SystemClock::new()))
+        .entropy(Arc::new(SeededEntropy::new(1)));
     let error = builder.build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     let parts: Vec<_> = faults(error).into_iter().map(|fault| fault.part).collect();
-    assert_eq!(
-        parts,
-        ["key-file", "signature-scanner", "static-keys", "dev-issuer"]
-    );
+    let backends = ["key-file", "signature-scanner", "static-keys", "dev-issuer"];
+    assert_eq!(parts[..4], backends);
+    // A clock or ids that are not the system's, and alerts that end as lines of a log.
+    assert_eq!(parts[4..], ["clock", "entropy", "alerts"]);
     // Refused before anything was built, and closed again: the next one may have the files.
     assert!(!dir.path().join("audit").exists());
     assert!(embedded(dir.path()).await.shutdown().await.is_clean());
@@ -67,7 +70,7 @@ async fn embedded_refuses_a_store_that_forgets_and_a_root_key_that_dies() {
 async fn a_foundation_that_cannot_record_its_start_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let backing = EmbeddedDirectory::at(dir.path());
-    let audit = Refusing(backing.audit());
+    let audit = Deaf(backing.audit(), Answer::Refuse);
     let builder = Foundation::builder(Profile::Embedded)
         .backends(backing)
         .audit(audit);

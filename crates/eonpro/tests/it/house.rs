@@ -1,11 +1,14 @@
 //! What the tests of the foundation share.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use eonpro::audit::AuditLog;
-use eonpro::core::component::Component;
+use eonpro::audit::{
+    AuditError, AuditLog, DirectoryHead, EntryView, LogId, Receipt, Report, Stats,
+};
+use eonpro::core::component::{Component, Health, Posture};
 use eonpro::core::event::{Code, EmitError, Event, EventSink, Outcome};
 use eonpro::core::id::{ActorId, RowId};
 use eonpro::core::phi::Phi;
@@ -102,21 +105,102 @@ pub(crate) fn event(clock: &dyn eonpro::core::time::Clock) -> Arc<Event> {
     Event::new(stopped, Outcome::Success, clock, &entropy)
 }
 
-/// The audit log of a directory, whose sink refuses everything.
+/// How an audit log answers to events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Refuse,
+    /// As it should, until the node stops; then never.
+    NeverAtTheEnd,
+}
+
+/// The audit log of a directory, which does not answer to events as it should.
 #[derive(Debug)]
-pub(crate) struct Refusing(pub(crate) eonpro::AuditDirectory);
+pub(crate) struct Deaf(pub(crate) eonpro::AuditDirectory, pub(crate) Answer);
+
+#[derive(Debug)]
+struct DeafLog(Arc<dyn AuditLog>, Answer);
 
 #[async_trait]
-impl AuditSource for Refusing {
-    async fn open(self: Box<Self>, ports: AuditPorts) -> Result<OpenAudit, FoundationError> {
-        let open = Box::new(self.0).open(ports).await?;
-        Ok(OpenAudit {
-            sink: Arc::new(Broken),
-            ..open
-        })
+impl Component for DeafLog {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn posture(&self) -> Posture {
+        self.0.posture()
+    }
+
+    async fn health(&self) -> Health {
+        self.0.health().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
     }
 }
 
+#[async_trait]
+impl EventSink for DeafLog {
+    async fn emit(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<(), EmitError> {
+        match self.1 {
+            Answer::Refuse => Err(EmitError::NotWritten("broken".into())),
+            Answer::NeverAtTheEnd if event.kind().code == "SYS-002" => std::future::pending().await,
+            Answer::NeverAtTheEnd => match self.0.append(cx, event).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(EmitError::NotWritten(error.into())),
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl AuditLog for DeafLog {
+    async fn append(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<Receipt, AuditError> {
+        self.0.append(cx, event).await
+    }
+
+    async fn append_batch(
+        &self,
+        cx: &RequestContext,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Receipt>, AuditError> {
+        self.0.append_batch(cx, events).await
+    }
+
+    async fn barrier(&self) -> Result<(), AuditError> {
+        self.0.barrier().await
+    }
+
+    async fn checkpoint(&self) -> Result<DirectoryHead, AuditError> {
+        self.0.checkpoint().await
+    }
+
+    async fn read(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        range: Range<u64>,
+    ) -> Result<Vec<EntryView>, AuditError> {
+        self.0.read(cx, log, range).await
+    }
+
+    async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {
+        self.0.verify(cx).await
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+}
+
+#[async_trait]
+impl AuditSource for Deaf {
+    async fn open(self: Box<Self>, ports: AuditPorts) -> Result<OpenAudit, FoundationError> {
+        let open = Box::new(self.0).open(ports).await?;
+        let log = DeafLog(Arc::clone(open.log()), self.1);
+        Ok(OpenAudit::new(Arc::new(log), Arc::clone(open.signer())))
+    }
+}
 /// The backends of a directory, changed before they are used.
 pub(crate) struct Changed<F> {
     pub(crate) dir: EmbeddedDirectory,
@@ -143,7 +227,7 @@ impl<F: FnOnce(&mut Backends) + Send + 'static> Backing for Changed<F> {
 
 /// The codes in the system's log.
 pub(crate) async fn system_codes(audit: &dyn AuditLog, cx: &RequestContext) -> Vec<String> {
-    let log = eonpro::audit::LogId::System;
+    let log = LogId::System;
     let entries = audit.read(cx, &log, 0..u64::MAX).await.unwrap();
     entries
         .iter()
@@ -153,8 +237,5 @@ pub(crate) async fn system_codes(audit: &dyn AuditLog, cx: &RequestContext) -> V
 
 /// Whether the part refuses to work, as every closed part does.
 pub(crate) async fn is_closed(part: &dyn Component) -> bool {
-    matches!(
-        part.health().await,
-        eonpro::core::component::Health::Unhealthy(_)
-    )
+    matches!(part.health().await, Health::Unhealthy(_))
 }

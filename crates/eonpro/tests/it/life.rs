@@ -5,9 +5,9 @@ use eonpro::core::id::RowId;
 use eonpro::encryption::EncryptionExt as _;
 use eonpro::storage::{Category, DocumentRef, DocumentStoreExt as _, MediaType, NewDocument};
 use eonpro::tenant::{Migration, SqlValue};
-use eonpro::{Foundation, Stage, Weight};
+use eonpro::{EmbeddedDirectory, Foundation, FoundationConfig, Profile, Stage, Weight};
 
-use crate::house::{Patient, Slow, admitted, embedded, is_closed, system_codes};
+use crate::house::{Answer, Deaf, Patient, Slow, admitted, embedded, is_closed, system_codes};
 
 const SCHEMA: [Migration; 1] = [Migration::new(1, &["CREATE TABLE p (sealed BLOB) STRICT"])];
 
@@ -193,7 +193,7 @@ async fn a_second_shutdown_gives_the_first_report_and_everything_is_closed() {
 async fn events_are_counted_by_code_and_what_a_listener_misses_is_counted_too() {
     let dir = tempfile::tempdir().unwrap();
     let stuck = Slow::stuck();
-    let mut config = eonpro::FoundationConfig::default();
+    let mut config = FoundationConfig::default();
     config.listener_queue = 1;
     let builder = Foundation::embedded(dir.path())
         .listener(stuck.clone())
@@ -244,4 +244,37 @@ async fn a_shutdown_whose_caller_goes_away_still_ends_once() {
     let codes = system_codes(&**foundation.audit(), &foundation.chore("test")).await;
     assert_eq!(codes.iter().filter(|code| *code == "SYS-002").count(), 1);
     foundation.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_log_that_does_not_answer_holds_up_no_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let backing = EmbeddedDirectory::at(dir.path());
+    let audit = Deaf(backing.audit(), Answer::NeverAtTheEnd);
+    let mut config = FoundationConfig::default();
+    config.step_budget = std::time::Duration::from_millis(300);
+    let builder = Foundation::builder(Profile::Embedded)
+        .backends(backing)
+        .audit(audit)
+        .config(config);
+    let report = builder.build().await.unwrap().shutdown().await;
+    assert!(!report.recorded);
+    assert!(report.parts.iter().any(|part| part.stage == Stage::Logger));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foundation_dropped_without_a_shutdown_frees_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let foundation = embedded(dir.path()).await;
+    admitted(&foundation).await;
+    drop(foundation);
+    // Its threads end by themselves, after what they had to write.
+    let again = loop {
+        let builder = Foundation::embedded(dir.path()).records::<(Patient,)>();
+        match builder.build().await {
+            Ok(again) => break again,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert!(again.shutdown().await.is_clean());
 }
