@@ -215,16 +215,16 @@ pub async fn open_page(
     Ok((patient, opened.collect::<Result<_, _>>()?))
 }
 
-/// The sealed twin of a patient, as the database has it.
+/// The sealed twin of a patient, as the database has it, if it does.
 pub async fn sealed_twin(
     site: &Site,
     scope: &TenantScope,
     row: RowId,
-) -> Result<SealedPatient, Failure> {
+) -> Result<Option<SealedPatient>, Failure> {
     let found = site.foundation.databases().run(scope, move |db| {
         db.query_first(PATIENT_BY_ROW, &[row_value(row)], SealedPatient::read)
     });
-    Ok(found.await?.ok_or("the patient's row is gone")?)
+    Ok(found.await?)
 }
 
 /// Whether `patient` is the record of `person`.

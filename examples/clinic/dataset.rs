@@ -37,8 +37,10 @@ pub struct Person {
     pub licence: Option<Phi<String>>,
     /// The passport number.
     pub passport: Option<Phi<String>>,
-    /// The phone number.
+    /// The first phone number.
     pub phone: Option<Phi<String>>,
+    /// Every phone number.
+    pub phones: Vec<Phi<String>>,
     /// The street line of the address.
     pub street: Option<Phi<String>>,
     /// The address in one line.

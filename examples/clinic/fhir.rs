@@ -165,8 +165,8 @@ impl Bundle {
         };
         let encounters = resolver.encounters(&self.records);
         for (source, resource) in std::mem::take(&mut self.documents) {
-            match resolver.note(&resource) {
-                Ok(note) => dataset.notes.push(note),
+            match resolver.notes(&resource) {
+                Ok(notes) => dataset.notes.extend(notes),
                 Err(why) => self.skipped.push(source.skip(why)),
             }
         }
@@ -318,10 +318,23 @@ impl Resolver {
         }
     }
 
-    fn note(&self, resource: &Value) -> Result<Note, &'static str> {
-        let attachment = resource
-            .pointer("/content/0/attachment")
-            .ok_or("no attachment")?;
+    /// Every attachment of a document, or the first reason why one of them cannot be used: a
+    /// document is stored whole or not at all.
+    fn notes(&self, resource: &Value) -> Result<Vec<Note>, &'static str> {
+        let contents = list(resource, "/content");
+        if contents.is_empty() {
+            return Err("no attachment");
+        }
+        contents
+            .iter()
+            .map(|content| {
+                let attachment = content.get("attachment").ok_or("no attachment")?;
+                self.note(resource, attachment)
+            })
+            .collect()
+    }
+
+    fn note(&self, resource: &Value, attachment: &Value) -> Result<Note, &'static str> {
         let media_type = text(attachment, "/contentType").ok_or("no content type")?;
         let media_type = MediaType::parse(media_type).map_err(|_| "content type is not usable")?;
         let data = text(attachment, "/data").ok_or("attachment without data")?;
@@ -355,20 +368,16 @@ fn person(resource: &Value) -> Person {
         phi(one, "/value")
     };
     let mut names = Vec::new();
-    for name in resource
-        .pointer("/name")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for name in list(resource, "/name") {
         names.extend(phi(name, "/family"));
-        let given = name
-            .pointer("/given")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        names.extend(given.filter_map(Value::as_str).map(Phi::from));
+        let given = list(name, "/given").iter().filter_map(Value::as_str);
+        names.extend(given.map(Phi::from));
     }
+    let phones: Vec<_> = list(resource, "/telecom")
+        .iter()
+        .filter(|contact| text(contact, "/system") == Some("phone"))
+        .filter_map(|contact| phi(contact, "/value"))
+        .collect();
     let joined = |pointer: &str| {
         let parts = resource
             .pointer(pointer)?
@@ -398,7 +407,8 @@ fn person(resource: &Value) -> Person {
         mrn: identifier("MR"),
         licence: identifier("DL"),
         passport: identifier("PPN"),
-        phone: phi(resource, "/telecom/0/value"),
+        phone: phones.first().cloned(),
+        phones,
         address: street
             .as_ref()
             .map(|street| Phi::new(format!("{street}, {}", place.join(" ")))),
@@ -409,6 +419,11 @@ fn person(resource: &Value) -> Person {
 
 fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
+}
+
+fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
+    let found = value.pointer(pointer).and_then(Value::as_array);
+    found.map_or(&[], Vec::as_slice)
 }
 
 fn phi(value: &Value, pointer: &str) -> Option<Phi<String>> {

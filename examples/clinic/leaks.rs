@@ -2,8 +2,11 @@
 //!
 //! Each value is looked for as it is, in any letter case, JSON-escaped, as UTF-16, as hexadecimal,
 //! and as base64 (both alphabets) in all three alignments; in file names too. Values under five
-//! bytes are left out: they occur by chance. Of a long line its first 48 bytes are looked for, which
-//! is at least as strict: whoever leaks the line leaks its beginning.
+//! bytes are left out: they occur by chance.
+//!
+//! Values are bytes: a line that is not UTF-8 has no UTF-16 and no JSON, but all other forms. Of a
+//! long value, such as a long line of a note, its first 48 bytes are looked for. Whoever leaks the
+//! whole line leaks those; a piece from its middle alone is not found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,6 +22,8 @@ use crate::dataset::Dataset;
 
 const SHORTEST: usize = 5;
 const LONGEST: usize = 48;
+/// A binary line begins with so many different bytes, or it says nothing: zeros are everywhere.
+const TELLING: usize = 8;
 /// Plain matches shorter than this may be chance.
 const SURE: usize = 8;
 /// A run of base64 characters so long is data, not words.
@@ -55,7 +60,7 @@ impl Needles {
     /// Every name, SSN, MRN, licence, passport, phone and street of every patient, and the longest
     /// line of every note.
     pub fn of(dataset: &Dataset) -> Result<Self, String> {
-        let mut values = BTreeSet::new();
+        let mut values: BTreeSet<Vec<u8>> = BTreeSet::new();
         for person in &dataset.patients {
             let single = [
                 &person.full_name,
@@ -63,43 +68,43 @@ impl Needles {
                 &person.mrn,
                 &person.licence,
                 &person.passport,
-                &person.phone,
                 &person.street,
             ];
-            let all = single.into_iter().flatten().chain(&person.names);
-            values.extend(all.map(|value| value.expose().clone()));
+            let single = single.into_iter().flatten();
+            let all = single.chain(&person.names).chain(&person.phones);
+            values.extend(all.map(|value| value.expose().clone().into_bytes()));
         }
-        for note in &dataset.notes {
-            let text = String::from_utf8_lossy(note.body.expose());
-            let longest = text.lines().max_by_key(|line| line.len());
-            values.extend(longest.map(|line| line.trim().to_owned()));
-        }
+        let lines = dataset.notes.iter().filter_map(|note| {
+            let lines = note.body.expose().split(|byte| *byte == b'\n');
+            let lines = lines.map(<[u8]>::trim_ascii);
+            lines
+                .filter(|line| is_telling(line))
+                .max_by_key(|line| line.len())
+        });
+        values.extend(lines.map(<[u8]>::to_vec));
         Self::new(values)
     }
 
     /// The given values, in all their forms.
-    pub fn new(mut values: BTreeSet<String>) -> Result<Self, String> {
+    pub fn new(mut values: BTreeSet<Vec<u8>>) -> Result<Self, String> {
         values.retain(|value| value.len() >= SHORTEST);
         let (mut any_case, mut exact) = (BTreeSet::new(), BTreeSet::new());
         for value in &values {
             let value = beginning(value);
-            let cases =
-                BTreeSet::from([value.to_owned(), value.to_lowercase(), value.to_uppercase()]);
-            for text in &cases {
-                for mut form in text_forms(text) {
+            for case in cases(value) {
+                any_case.insert(hex(&case));
+                for mut form in plain_forms(&case) {
                     // The automaton folds ASCII by itself.
                     form.make_ascii_lowercase();
                     any_case.insert(form);
                 }
-                any_case.insert(hex(text));
             }
-            exact.extend(base64_forms(value.as_bytes()));
+            exact.extend(base64_forms(value));
         }
         let mut spellings: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         for value in values.iter().filter(|value| value.len() < SURE) {
-            let folded = value.to_ascii_lowercase().into_bytes();
-            let spelled = value.as_bytes().to_vec();
-            spellings.entry(folded).or_default().push(spelled);
+            let folded = value.to_ascii_lowercase();
+            spellings.entry(folded).or_default().push(value.clone());
         }
         Ok(Self {
             values: values.len(),
@@ -188,7 +193,7 @@ impl Needles {
         std::fs::create_dir(&planted).map_err(failed)?;
         let mut forms = text_forms(value);
         forms.push(value.to_uppercase().into_bytes());
-        forms.push(hex(value));
+        forms.push(hex(value.as_bytes()));
         for before in ["", "a", "ab"] {
             let text = format!("{before}{value}z");
             forms.push(STANDARD.encode(&text).into_bytes());
@@ -228,6 +233,31 @@ impl Forms {
     }
 }
 
+/// The birth dates in the log, after the proof that one would be found. The whole search leaves them
+/// out, since dates are everywhere; but the careless lines had them.
+pub fn births_in(logs: &Path, dataset: &Dataset) -> Result<Vec<Leak>, String> {
+    // `PREFIX-YYYY-MM-DD.jsonl` begins each of its lines with that day.
+    let days = paths_under(logs)?;
+    let is_day = |born: &str| {
+        let mut names = days.iter().filter_map(|path| path.file_name()?.to_str());
+        names.any(|name| name.contains(born))
+    };
+    let births = dataset
+        .patients
+        .iter()
+        .filter_map(|person| person.birth_date.as_ref());
+    let births = births.map(|born| born.expose().as_str());
+    let births: Vec<&str> = births
+        .filter(|born| born.len() >= SHORTEST && !is_day(born))
+        .collect();
+    let needles = births.iter().map(|born| born.as_bytes().to_vec());
+    let needles = Needles::new(needles.collect())?;
+    if let Some(born) = births.first() {
+        needles.control(logs, born)?;
+    }
+    needles.search(logs)
+}
+
 /// Whether a match of a few letters is one of the many that random data has: in a case that nobody
 /// writes (`aDeLa`), neither its own (`McCoy`) nor a usual one, or in the middle of a long run of
 /// base64 characters, where its neighbours are letters and digits too. The value in base64 has forms
@@ -257,12 +287,40 @@ fn is_chance(window: &[u8], from: usize, to: usize, spellings: &[Vec<u8>]) -> bo
     run >= DATA_RUN && (joined(before.last()) || joined(after.first()))
 }
 
-fn beginning(value: &str) -> &str {
-    let mut end = value.len().min(LONGEST);
-    while !value.is_char_boundary(end) {
-        end -= 1;
-    }
+/// The first [`LONGEST`] bytes; of a text no half character.
+fn beginning(value: &[u8]) -> &[u8] {
+    let end = match str::from_utf8(value) {
+        Ok(text) => text.floor_char_boundary(LONGEST),
+        Err(_) => value.len().min(LONGEST),
+    };
     value.get(..end).unwrap_or(value)
+}
+
+/// Whether a line is text, or begins unlike the paddings and tables that other files have too.
+fn is_telling(line: &[u8]) -> bool {
+    let is_binary = |letter: char| letter.is_control() && !letter.is_whitespace();
+    let is_text = str::from_utf8(line).is_ok_and(|text| !text.contains(is_binary));
+    let different: BTreeSet<&u8> = beginning(line).iter().collect();
+    is_text || different.len() >= TELLING
+}
+
+/// The value and, of a text, its other letter cases; those of ASCII are the automaton's.
+fn cases(value: &[u8]) -> BTreeSet<Vec<u8>> {
+    let mut cases = BTreeSet::from([
+        value.to_vec(),
+        value.to_ascii_lowercase(),
+        value.to_ascii_uppercase(),
+    ]);
+    if let Ok(text) = str::from_utf8(value) {
+        cases.insert(text.to_lowercase().into_bytes());
+        cases.insert(text.to_uppercase().into_bytes());
+    }
+    cases
+}
+
+/// The value as it is and, of a text, as JSON and UTF-16.
+fn plain_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    str::from_utf8(value).map_or_else(|_| vec![value.to_vec()], text_forms)
 }
 
 fn text_forms(text: &str) -> Vec<Vec<u8>> {
@@ -287,8 +345,9 @@ fn text_forms(text: &str) -> Vec<Vec<u8>> {
     ]
 }
 
-fn hex(text: &str) -> Vec<u8> {
-    text.bytes()
+fn hex(value: &[u8]) -> Vec<u8> {
+    value
+        .iter()
         .flat_map(|byte| format!("{byte:02x}").into_bytes())
         .collect()
 }

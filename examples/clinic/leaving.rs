@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use eonpro::auth::{AuthExt as _, Resource as Target};
 use eonpro::cache::Key;
-use eonpro::core::event::Digest;
 use eonpro::core::event::catalogue::phi;
+use eonpro::core::id::DocumentId;
 use eonpro::core::phi::Phi;
 use eonpro::core::port::SealError;
+use eonpro::core::task;
 use eonpro::core::{RequestContext, TenantScope};
 use eonpro::encryption::{CryptoError, EncryptionExt as _};
-use eonpro::storage::{DocumentRef, DocumentStoreExt as _};
+use eonpro::storage::DocumentRef;
 
 use crate::charts::{self, Chart};
 use crate::clinics::Clinic;
 use crate::documents::{self, LARGEST, Stored};
+use crate::export::{Contents, Export, Writer};
 use crate::reading::keep_cover;
 use crate::record::{ALL_PATIENTS, Patient, SealedPatient, id_at};
 use crate::site::{Failure, GOVERN, Site, in_parallel};
@@ -43,12 +45,14 @@ pub struct Kept {
     document: Option<Stored>,
 }
 
-/// Exports `clinic`, whose charts and documents these are, and shreds it.
+/// Exports `clinic`, whose charts and documents these are, and shreds it. `placed` are documents
+/// that it has beside its notes.
 pub async fn offboard(
     site: &Arc<Site>,
     clinic: &Clinic,
     charts: &[Chart],
     stored: &[Stored],
+    placed: &[DocumentId],
 ) -> Result<Leaving, Failure> {
     let foundation = &site.foundation;
     let tenants = foundation.tenants();
@@ -72,6 +76,7 @@ pub async fn offboard(
     let chart = charts.first().ok_or("a clinic without a patient")?;
     let scope = clinic.enter(site).await?;
     let twin = charts::sealed_twin(site, &scope, chart.row).await?;
+    let twin = twin.ok_or("the patient's row is gone")?;
     let cover = keep_cover(site, &scope, chart).await?;
     let kept = Kept {
         scope,
@@ -83,12 +88,17 @@ pub async fn offboard(
     let opened_before = kept.opening(site).await?.len();
 
     tenants.begin_offboarding(&privacy, clinic.tenant).await?;
-    let digest = export(site, clinic, charts.len(), stored, &privacy).await?;
+    let documents = stored.iter().map(|one| one.document);
+    let documents: Vec<_> = documents.chain(placed.iter().copied()).collect();
+    let export = export(site, clinic, charts, &documents, &privacy).await?;
+    let digest = export.digest;
     tenants
         .record_export(&privacy, clinic.tenant, digest)
         .await?;
     tenants.approve(&privacy, clinic.tenant, digest).await?;
     tenants.approve(&security, clinic.tenant, digest).await?;
+    // Both have had their look at it.
+    export.remove()?;
     let size = trail::size(site, clinic.tenant).await?;
     let erased = tenants.shred(&privacy, clinic.tenant, size).await?;
     foundation.hub().settle().await;
@@ -104,14 +114,14 @@ pub async fn offboard(
     })
 }
 
-/// Reads everything that the clinic has, as its export does, and returns the digest of it.
+/// Writes everything that the clinic has to a file, and reads it again.
 async fn export(
     site: &Site,
     clinic: &Clinic,
-    patients: usize,
-    stored: &[Stored],
+    charts: &[Chart],
+    documents: &[DocumentId],
     officer: &RequestContext,
-) -> Result<Digest, Failure> {
+) -> Result<Export, Failure> {
     let foundation = &site.foundation;
     let scope = foundation
         .tenants()
@@ -119,43 +129,62 @@ async fn export(
         .await?;
     let exported = phi::BulkExported {
         cohort: Phi::from("all patients"),
-        patients: patients as u64,
+        patients: charts.len() as u64,
         destination: Phi::from("the clinic itself"),
         approver: officer.actor().id.clone(),
     };
     foundation.emitter().emit(scope.cx(), exported).await?;
-    let databases = foundation.databases();
-    let rows = databases
-        .run(&scope, |db| {
-            db.query(ALL_PATIENTS, &[], |row| id_at(row, 0))
-        })
-        .await?;
-    if rows.len() != patients {
-        return Err("the export does not have every patient".into());
+    let mut writer = Writer::begin()?;
+    write_charts(site, &scope, &mut writer).await?;
+    for document in documents {
+        let at = DocumentRef::current(*document);
+        let open = foundation.documents().open(&scope, &at, None).await?;
+        let info = open.info.clone();
+        writer.document(&info, &open.bytes(LARGEST).await?)?;
     }
-    // The digest of the parts' digests: the export itself is never in memory as a whole.
-    let mut digests = Vec::new();
-    for row in rows {
-        let mut page = 0;
-        loop {
-            let (patient, resources) = charts::open_page(site, &scope, row, page).await?;
-            let name = patient.name.as_ref().map_or("", |name| name.expose());
-            digests.extend_from_slice(Digest::of(name.as_bytes()).as_bytes());
+    let export = task::blocking(move || -> Result<Export, Failure> {
+        let export = writer.finish()?;
+        export.verify()?;
+        Ok(export)
+    });
+    let export = export.await??;
+    let everything = Contents {
+        patients: charts.len(),
+        resources: charts.iter().map(|chart| chart.resources).sum(),
+        documents: documents.len(),
+    };
+    if export.contents != everything {
+        return Err("the export does not have everything that was stored".into());
+    }
+    Ok(export)
+}
+
+/// Writes every patient that the database has, with all resources: a page at a time, so that the
+/// export is never in memory as a whole.
+async fn write_charts(
+    site: &Site,
+    scope: &TenantScope,
+    writer: &mut Writer,
+) -> Result<(), Failure> {
+    let rows = site
+        .foundation
+        .databases()
+        .run(scope, |db| db.query(ALL_PATIENTS, &[], |row| id_at(row, 0)));
+    for row in rows.await? {
+        for page in 0.. {
+            let (patient, resources) = charts::open_page(site, scope, row, page).await?;
+            if page == 0 {
+                writer.patient(&patient)?;
+            }
             for resource in &resources {
-                digests.extend_from_slice(Digest::of(resource.body.expose().as_bytes()).as_bytes());
+                writer.resource(resource)?;
             }
             if resources.len() < charts::PAGE {
                 break;
             }
-            page += 1;
         }
     }
-    for one in stored {
-        let at = DocumentRef::current(one.document);
-        let bytes = foundation.documents().read(&scope, &at, LARGEST).await?;
-        digests.extend_from_slice(Digest::of(&bytes).as_bytes());
-    }
-    Ok(Digest::of(&digests))
+    Ok(())
 }
 
 impl Kept {

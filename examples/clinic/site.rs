@@ -12,7 +12,6 @@ use eonpro::core::port::{Alert, AlertError, AlertSink};
 use eonpro::core::task;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::dataset::Dataset;
 use crate::progress;
@@ -91,14 +90,6 @@ impl Site {
             pager,
             dataset,
         }))
-    }
-
-    /// Makes this foundation's log the log of the process.
-    pub fn install_log(&self) -> Result<(), Failure> {
-        let layer = self.foundation.log_layer().filtered();
-        Ok(tracing::subscriber::set_global_default(
-            tracing_subscriber::registry().with(layer),
-        )?)
     }
 }
 

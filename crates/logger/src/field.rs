@@ -22,9 +22,19 @@ pub(crate) enum Value {
     Label(&'static str),
 }
 
+/// Whose fields are collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Its field `message` is the message.
+    Event,
+    /// It has no message: a field of that name is one like any other.
+    Span,
+}
+
 /// Redacted fields with unique names.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
+    /// Only an event has one.
     pub(crate) message: Option<Value>,
     pub(crate) list: Vec<(&'static str, Value)>,
     /// Fields left out: of the same name as one before, or beyond the limit.
@@ -33,14 +43,17 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// None, although there were some: whatever line shows them says that it is cut.
+    pub(crate) fn left_out() -> Self {
+        Self {
+            truncated: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes over the fields of a later `record` of the same span: the later value counts.
     pub(crate) fn update(&mut self, later: Self, max_fields: usize) {
-        for (name, value) in later
-            .message
-            .map(|value| (MESSAGE, value))
-            .into_iter()
-            .chain(later.list)
-        {
+        for (name, value) in later.list {
             if let Some((_, old)) = self.list.iter_mut().find(|(known, _)| *known == name) {
                 *old = value;
             } else if self.list.len() < max_fields {
@@ -64,14 +77,16 @@ pub(crate) struct Limits {
 pub(crate) struct Collector<'a> {
     redactor: &'a Redactor,
     limits: Limits,
+    owner: Owner,
     fields: Fields,
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(redactor: &'a Redactor, limits: Limits) -> Self {
+    pub(crate) fn new(redactor: &'a Redactor, limits: Limits, owner: Owner) -> Self {
         Self {
             redactor,
             limits,
+            owner,
             fields: Fields::default(),
         }
     }
@@ -84,20 +99,22 @@ impl<'a> Collector<'a> {
     /// decides; then the value is not even looked at.
     fn keep(&mut self, field: &Field, value: impl FnOnce(&mut Self) -> Value) {
         let name = field.name();
-        let taken = match name {
-            MESSAGE => self.fields.message.is_some(),
-            _ => self.fields.list.iter().any(|(known, _)| *known == name),
+        let is_message = name == MESSAGE && self.owner == Owner::Event;
+        let taken = if is_message {
+            self.fields.message.is_some()
+        } else {
+            self.fields.list.iter().any(|(known, _)| *known == name)
         };
         if taken {
             self.fields.duplicates += 1;
             return;
         }
-        if name != MESSAGE && self.fields.list.len() >= self.limits.fields {
+        if !is_message && self.fields.list.len() >= self.limits.fields {
             self.fields.truncated = true;
             return;
         }
         // Every event has a message: its name says nothing about it, even if a schema has the same.
-        let judged = if name == MESSAGE {
+        let judged = if is_message {
             None
         } else {
             self.redactor.field(name)
@@ -106,9 +123,10 @@ impl<'a> Collector<'a> {
             Some(kind) => Value::Label(kind.label()),
             None => value(self),
         };
-        match name {
-            MESSAGE => self.fields.message = Some(value),
-            _ => self.fields.list.push((name, value)),
+        if is_message {
+            self.fields.message = Some(value);
+        } else {
+            self.fields.list.push((name, value));
         }
     }
 

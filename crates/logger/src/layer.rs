@@ -11,7 +11,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::correlation;
-use crate::field::{Collector, Fields};
+use crate::field::{Collector, Fields, Owner};
 use crate::filter::LevelRules;
 use crate::line::Line;
 use crate::shared::Shared;
@@ -40,8 +40,8 @@ impl JsonLayer {
         self.with_filter(rules)
     }
 
-    fn collect(&self, record: impl FnOnce(&mut Collector<'_>)) -> Fields {
-        let mut collector = Collector::new(&self.shared.redactor, self.shared.limits());
+    fn collect(&self, owner: Owner, record: impl FnOnce(&mut Collector<'_>)) -> Fields {
+        let mut collector = Collector::new(&self.shared.redactor, self.shared.limits(), owner);
         record(&mut collector);
         let fields = collector.finish();
         self.shared.tallies.duplicates.add(fields.duplicates);
@@ -79,21 +79,30 @@ where
         if !self.shared.rules.admit(attributes.metadata()) {
             return;
         }
-        let Some(_busy) = Busy::begin() else {
-            return;
-        };
         // Formatted before the span is locked: a `Debug` may look at its own span.
-        let fields = self.collect(|collector| attributes.record(collector));
+        let fields = match Busy::begin() {
+            Some(_busy) => self.collect(Owner::Span, |collector| attributes.record(collector)),
+            None if attributes.is_empty() => Fields::default(),
+            None => {
+                self.shared.tallies.nested.add(1);
+                Fields::left_out()
+            }
+        };
         if let Some(span) = context.span(id) {
             span.extensions_mut().replace(fields);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let admitted = |metadata| self.shared.rules.admit(metadata);
+        if !context.metadata(id).is_some_and(admitted) {
+            return;
+        }
         let Some(_busy) = Busy::begin() else {
+            self.shared.tallies.nested.add(1);
             return;
         };
-        let later = self.collect(|collector| values.record(collector));
+        let later = self.collect(Owner::Span, |collector| values.record(collector));
         let Some(span) = context.span(id) else {
             return;
         };
@@ -113,7 +122,7 @@ where
         };
         let at = self.shared.clock.wall();
         let level = *metadata.level();
-        let fields = self.collect(|collector| event.record(collector));
+        let fields = self.collect(Owner::Event, |collector| event.record(collector));
         let mut line = Line::open(
             self.shared.config.max_line_bytes,
             at,
@@ -141,7 +150,12 @@ impl Busy {
     fn begin() -> Option<Self> {
         let busy = BUSY.try_with(|busy| busy.replace(true));
         // Without thread-locals the thread is ending, and nothing is formatted any more.
-        matches!(busy, Ok(false)).then_some(Self)
+        // Made only where it is due: dropping one that was refused would free the outer one.
+        if matches!(busy, Ok(false)) {
+            Some(Self)
+        } else {
+            None
+        }
     }
 }
 
@@ -159,6 +173,7 @@ mod tests {
     fn formatting_within_formatting_is_refused_until_the_outer_one_is_done() {
         let outer = Busy::begin();
         assert!(outer.is_some());
+        assert!(Busy::begin().is_none());
         assert!(Busy::begin().is_none());
         drop(outer);
         assert!(Busy::begin().is_some());

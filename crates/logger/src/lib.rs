@@ -55,8 +55,17 @@
 //!    `MRN` or `password=`. Shapes count, not checksums. Numbers under names that end in a unit
 //!    (`_ns`, `_bytes`) are measures and stay. Our own ids, UUIDs and trace ids, stay.
 //!
-//! What has no shape is not found: **a person's name in free text is logged as it is.** Put PHI
-//! into [`Phi`](eonpro_core::phi::Phi), and it cannot come there.
+//! The names of 2. count in text too, such as the JSON or the `Debug` output of a record: before
+//! `=` with any value, before `:` with a quoted one, and with flat lists, sets and tuples that
+//! begin with a quoted one. Names of FHIR that are ordinary words (`line`, `text`, `display`)
+//! count there before quoted values alone.
+//!
+//! What has no shape is not found: **a person's name in free text is logged as it is.** Neither is
+//! found in text: a number or a bare word behind `"name":`, what stands in lists within lists and
+//! in objects under names of their own (`"address":{"home":".."}`), FHIR's `value` and its
+//! like, XML (`<given value=".."/>`) and the segments of HL7 v2, unless a shape or a keyword tells.
+//! A quoted value may be cut by a quote within it that nothing escapes. Put PHI into
+//! [`Phi`](eonpro_core::phi::Phi), and it cannot come there.
 //!
 //! # Loss
 //! A caller never waits. Lines beyond the queue's bounds are dropped, counted per level, and a

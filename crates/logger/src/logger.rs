@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eonpro_core::component::{Component, Fitness, Health, Posture, Validation};
+use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Validation};
 use eonpro_core::phi::PhiSchema;
 use eonpro_core::time::SharedClock;
 
@@ -24,7 +24,8 @@ pub struct LoggerParts {
     pub clock: SharedClock,
     /// The schemas whose PHI fields are redacted by name.
     pub schemas: Vec<&'static PhiSchema>,
-    /// Where lines go. Each line goes to every sink; with none, lines are counted and gone.
+    /// Where lines go. Each line goes to every sink; with none, lines are counted and gone,
+    /// and the logger is volatile.
     pub sinks: Vec<Box<dyn LogSink>>,
 }
 
@@ -33,7 +34,7 @@ pub struct LoggerParts {
 #[derive(Debug, Clone)]
 pub struct JsonLogger {
     shared: Arc<Shared>,
-    posture: Posture,
+    durability: Durability,
 }
 
 impl JsonLogger {
@@ -46,15 +47,13 @@ impl JsonLogger {
     pub fn start(config: LoggerConfig, parts: LoggerParts) -> Result<(JsonLayer, Self), LogError> {
         config.check()?;
         let redactor = Redactor::new(&parts.schemas, &config)?;
-        let posture = parts
+        // A log that goes nowhere is as good as lost.
+        let durability = parts
             .sinks
             .iter()
-            .fold(Posture::STRONGEST, |posture, sink| {
-                posture.min(Posture {
-                    durability: sink.durability(),
-                    ..Posture::STRONGEST
-                })
-            });
+            .map(|sink| sink.durability())
+            .min()
+            .unwrap_or(Durability::Volatile);
         let tallies = Arc::new(Tallies::default());
         let queue = Queue::start(&config, parts.clock.clone(), parts.sinks, tallies.clone())?;
         let shared = Arc::new(Shared {
@@ -65,7 +64,7 @@ impl JsonLogger {
             tallies,
             queue,
         });
-        Ok((JsonLayer::new(shared.clone()), Self { shared, posture }))
+        Ok((JsonLayer::new(shared.clone()), Self { shared, durability }))
     }
 
     /// The redactor of this logger, for texts that leave by another way, such as alerts.
@@ -83,9 +82,9 @@ impl Component for JsonLogger {
 
     fn posture(&self) -> Posture {
         Posture {
+            durability: self.durability,
             crypto: Validation::NoCrypto,
             fitness: Fitness::Production,
-            ..self.posture
         }
     }
 

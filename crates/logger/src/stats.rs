@@ -28,7 +28,8 @@ pub struct LogStats {
     pub dropped_debug: u64,
     /// The same for `TRACE`.
     pub dropped_trace: u64,
-    /// Events dropped because they were logged while another was being formatted.
+    /// Events, and sets of fields of a span, dropped because they came while another event or span
+    /// was being formatted.
     pub nested: u64,
     /// Bytes of all written lines.
     pub bytes: u64,

@@ -83,6 +83,8 @@ fn a_line_that_cannot_be_used_is_named_counted_and_left_out_and_the_rest_is_read
     let no_data = json!([{"attachment": {"contentType": TEXT, "url": "Binary/1"}}]);
     let mut by_url = note.clone();
     by_url["content"] = no_data;
+    let mut empty = note.clone();
+    empty["content"] = json!([]);
     let mut untyped = note.clone();
     untyped["content"][0]["attachment"] = json!({"data": "aGVsbG8="});
     let lines = [
@@ -119,7 +121,8 @@ fn a_line_that_cannot_be_used_is_named_counted_and_left_out_and_the_rest_is_read
             "unknown encounter",
             condition(ada, "Encounter/e9").to_string(),
         ),
-        ("no attachment", without(note, "content")),
+        ("no attachment", without(note.clone(), "content")),
+        ("no attachment", empty.to_string()),
         ("no content type", untyped.to_string()),
         (
             "content type is not usable",
@@ -304,6 +307,61 @@ fn a_note_is_the_decoded_attachment() {
     assert_eq!(why, None);
     assert_eq!(dataset.notes[0].body.expose(), b"hello");
     assert_eq!(dataset.notes[0].media_type.as_str(), TEXT);
+}
+
+#[test]
+fn every_attachment_of_a_document_is_a_note() {
+    let mut both = document("Patient/ada", "Organization/A", TEXT, "aGVsbG8=");
+    let second = json!({"attachment": {"contentType": "application/pdf", "data": "JVBERi0="}});
+    both["content"].as_array_mut().unwrap().push(second);
+    let (dataset, why) = third_line(both.to_string());
+    assert_eq!(why, None);
+    let notes: Vec<_> = dataset
+        .notes
+        .iter()
+        .map(|note| (note.media_type.as_str(), note.body.expose().as_slice()))
+        .collect();
+    let expected: [(&str, &[u8]); 2] = [(TEXT, b"hello"), ("application/pdf", b"%PDF-")];
+    assert_eq!(notes, expected);
+}
+
+#[test]
+fn a_document_with_one_attachment_that_cannot_be_used_is_skipped_whole() {
+    for (second, reason) in [
+        (json!({}), "no attachment"),
+        (
+            json!({"attachment": {"contentType": TEXT}}),
+            "attachment without data",
+        ),
+    ] {
+        let mut both = document("Patient/ada", "Organization/A", TEXT, "aGVsbG8=");
+        both["content"].as_array_mut().unwrap().push(second);
+        let (dataset, why) = third_line(both.to_string());
+        assert_eq!(why, Some(reason));
+        assert!(dataset.notes.is_empty());
+    }
+}
+
+#[test]
+fn the_phone_is_the_first_contact_that_is_one_and_every_other_is_kept() {
+    let contact = |system: &str, value: &str| json!({"system": system, "value": value});
+    let mut ada = patient("ada", "Lovelace");
+    ada["telecom"] = json!([
+        {"value": "of no system"}, contact("email", "ada@example.org"),
+        contact("phone", "555-123-4567"), contact("fax", "555-000-0000"),
+        contact("phone", "555-765-4321"),
+    ]);
+    let read = person(&ada);
+    assert_eq!(read.phone.unwrap().expose(), "555-123-4567");
+    let phones: Vec<_> = read
+        .phones
+        .iter()
+        .map(|one| one.expose().as_str())
+        .collect();
+    assert_eq!(phones, ["555-123-4567", "555-765-4321"]);
+    ada["telecom"] = json!([contact("email", "ada@example.org")]);
+    let read = person(&ada);
+    assert!(read.phone.is_none() && read.phones.is_empty());
 }
 
 #[test]

@@ -3,7 +3,27 @@
 use super::*;
 
 fn needles(values: &[&str]) -> Needles {
-    Needles::new(values.iter().map(|value| (*value).to_owned()).collect()).unwrap()
+    Needles::new(
+        values
+            .iter()
+            .map(|value| value.as_bytes().to_vec())
+            .collect(),
+    )
+    .unwrap()
+}
+
+/// A dataset of one note.
+fn with_note(body: &[u8]) -> Dataset {
+    let note = crate::dataset::Note {
+        organization: 0,
+        patient: 0,
+        media_type: eonpro::storage::MediaType::parse("application/pdf").unwrap(),
+        body: body.to_vec().into(),
+    };
+    Dataset {
+        notes: vec![note],
+        ..Dataset::default()
+    }
 }
 
 /// How often one of `values` is found in a directory with one file of `content`.
@@ -255,7 +275,8 @@ fn every_value_of_a_patient_and_the_longest_line_of_a_note_are_looked_for() {
             &person.phone,
             &person.street,
         ];
-        let all = single.into_iter().flatten().chain(&person.names);
+        let single = single.into_iter().flatten();
+        let all = single.chain(&person.names).chain(&person.phones);
         leaked.extend(all.map(|value| value.expose().clone()));
     }
     for note in &dataset.notes {
@@ -272,6 +293,57 @@ fn every_value_of_a_patient_and_the_longest_line_of_a_note_are_looked_for() {
         assert!(leaks.iter().any(|leak| leak.file == file));
         std::fs::remove_file(file).unwrap();
     }
+}
+
+#[test]
+fn of_a_note_that_is_no_text_the_longest_telling_line_is_looked_for_in_its_own_bytes() {
+    let line = b"the scan \xe9\xff\x80 of the left knee";
+    let padding = [0_u8; 300];
+    let body = [b"short\n".as_slice(), line, b"\r\n", &padding, b"\nend"].concat();
+    let needles = Needles::of(&with_note(&body)).unwrap();
+    assert_eq!(needles.values(), 1);
+    let upper_hex: String = line.iter().map(|byte| format!("{byte:02X}")).collect();
+    for form in [
+        line.to_vec(),
+        line.to_ascii_uppercase(),
+        upper_hex.into_bytes(),
+        STANDARD
+            .encode([b"a".as_slice(), line, b"z"].concat())
+            .into(),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), &form).unwrap();
+        assert_eq!(needles.search(dir.path()).unwrap().len(), 1, "{form:?}");
+        std::fs::write(dir.path().join("file"), padding).unwrap();
+        assert_eq!(needles.search(dir.path()).unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn of_a_long_line_that_is_no_text_its_beginning_is_enough() {
+    let line: Vec<u8> = (128..=255).collect();
+    let needles = Needles::of(&with_note(&line)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (length, leaks) in [(LONGEST, 1), (LONGEST - 1, 0)] {
+        std::fs::write(dir.path().join("file"), &line[..length]).unwrap();
+        assert_eq!(needles.search(dir.path()).unwrap().len(), leaks);
+    }
+}
+
+#[test]
+fn a_birth_date_in_the_log_is_found_unless_it_is_the_day_of_the_lines() {
+    let mut dataset = crate::generate::dataset(3).unwrap();
+    dataset.patients[0].birth_date = Some("2026-11-28".into());
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("clinic-2026-11-28.jsonl");
+    let mut found = Vec::new();
+    for person in &dataset.patients {
+        let born = person.birth_date.as_ref().unwrap().expose();
+        let line = format!("{{\"time\":\"2026-11-28T05:04:03Z\",\"message\":\"born {born}\"}}");
+        std::fs::write(&log, line).unwrap();
+        found.push(births_in(dir.path(), &dataset).unwrap().len());
+    }
+    assert_eq!(found, [0, 1, 1]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct DailyFile {
     prefix: String,
     max_files: Option<usize>,
     open: Option<(Date, File)>,
+    // Why old files are still there. It stops no line; the next sync tells it.
+    unpruned: Option<io::Error>,
 }
 
 impl DailyFile {
@@ -50,11 +52,13 @@ impl DailyFile {
             prefix: prefix.to_owned(),
             max_files: None,
             open: None,
+            unpruned: None,
         })
     }
 
     /// Keeps the newest `max_files` files, at least one, and removes older ones when a new day
-    /// begins. Without it, all are kept.
+    /// begins. Without it, all are kept. Lines are written even if an old file cannot be removed;
+    /// the next [`sync`](LogSink::sync) then fails once, and the next day tries again.
     #[must_use]
     pub fn keep(mut self, max_files: usize) -> Self {
         self.max_files = Some(max_files.max(1));
@@ -91,7 +95,8 @@ impl DailyFile {
         // A new name is durable once its directory is.
         File::open(&self.dir)?.sync_all()?;
         self.open = Some((date, file));
-        self.prune(&name)
+        self.unpruned = self.prune(&name).err();
+        Ok(())
     }
 
     fn prune(&self, current: &str) -> io::Result<()> {
@@ -105,10 +110,12 @@ impl DailyFile {
         // Equal lengths: the order of names is the order of dates.
         names.sort();
         let surplus = (names.len() + 1).saturating_sub(max_files);
-        names
-            .iter()
-            .take(surplus)
-            .try_for_each(|name| fs::remove_file(self.dir.join(name)))
+        // One that cannot be removed keeps none of the others.
+        let mut outcome = Ok(());
+        for name in names.iter().take(surplus) {
+            outcome = outcome.and(fs::remove_file(self.dir.join(name)));
+        }
+        outcome
     }
 
     fn file_name(&self, (year, month, day): Date) -> String {
@@ -165,9 +172,10 @@ impl LogSink for DailyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.open
-            .as_ref()
-            .map_or(Ok(()), |(_, file)| file.sync_all())
+        if let Some((_, file)) = &self.open {
+            file.sync_all()?;
+        }
+        self.unpruned.take().map_or(Ok(()), Err)
     }
 }
 

@@ -100,9 +100,10 @@ impl Writer {
         while let Ok(first) = lines.recv() {
             self.write_batch(first);
         }
-        let _ = self.sync();
+        // One sync for all: after one that failed, a second may succeed and mean nothing.
+        let outcome = self.sync();
         for done in flushes.try_iter() {
-            let _ = done.send(Ok(()));
+            let _ = done.send(same(&outcome));
         }
         drop(self.alive);
     }
@@ -214,6 +215,18 @@ impl Writer {
             }
         }
         outcome
+    }
+}
+
+/// The outcome of a sync, for one more caller that waits for it.
+fn same(outcome: &Result<(), LogError>) -> Result<(), LogError> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(LogError::Sink { sink, source }) => Err(LogError::Sink {
+            sink,
+            source: io::Error::new(source.kind(), source.to_string()),
+        }),
+        Err(_) => Err(LogError::Closed),
     }
 }
 

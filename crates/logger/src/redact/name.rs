@@ -54,6 +54,7 @@ pub(super) const TERMS: &[&str] = &[
     "mobile",
     "fax",
     "street",
+    "address line",
     "post code",
     "postal code",
     "zip code",
@@ -103,6 +104,10 @@ pub(super) const WHOLE: &[&str] = &[
     "body",
     "payload",
 ];
+
+/// Sensitive only in text, and only before a text in quotes: names that FHIR gives to lines of
+/// addresses, to narratives and to what a code or a reference means. Alone they are ordinary words.
+pub(super) const QUOTED: &[&str] = &["line", "district", "text", "div", "display"];
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -272,6 +277,7 @@ mod tests {
             "email",
             "e_mail_email",
             "address",
+            "address.line",
             "street_address",
             "password",
             "userpassword",
@@ -307,6 +313,8 @@ mod tests {
             "address_count",
             "spin",
             "outcome",
+            "line",
+            "text",
         ] {
             assert_eq!(judge(name), None, "{name}");
         }

@@ -32,8 +32,10 @@ enum Judge {
     Keep,
     /// A hash or a trace id if it has letters, else a run of digits.
     Hex,
-    /// A keyword and digits, of which at least so many.
+    /// Digits, of which at least so many.
     Digits(Redaction, usize),
+    /// Decimals: kept, unless as many as a number of a person has. That many mean nobody here.
+    Fraction(usize),
     /// `token: value`, where prose must not count.
     Token,
     Run,
@@ -52,8 +54,12 @@ const MONTH: &str = "(?i-u:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|
     aug(?:ust)?|sep(?:t|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)";
 const ORDINAL: &str = "(?i-u:st|nd|rd|th)?";
 // A value in quotes, plain or escaped, open at the end of a text that was cut.
-const QUOTED: &str = r#"(?:[A-Za-z]+\()?(?:"(?s:[^"\\]|\\.)*(?:"|\z)|\\+"(?s:[^"\\]|\\+[^"\\])*(?:\\+"|\z)|'[^']*(?:'|\z))"#;
+const QUOTED: &str =
+    r#"(?:"(?s:[^"\\]|\\.)*(?:"|\z)|\\+"(?s:[^"\\]|\\+[^"\\])*(?:\\+"|\z)|'[^']*(?:'|\z))"#;
+// White space between the members of a list, plain or escaped.
+const GAP: &str = r"(?:[\t-\r ]|\\+[nrt])*";
 const BARE: &str = r#"[^\s"',;&)}\]]+"#;
+const UUID: &str = r"(?-u:\b)[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}";
 const TOKEN: &str = "[A-Za-z0-9][A-Za-z0-9_./-]*";
 const TOKEN_WITH_DIGIT: &str = "[A-Za-z_./-]*[0-9][A-Za-z0-9_./-]*";
 
@@ -156,11 +162,18 @@ impl Judge {
             Self::Hex | Self::Run => run(matched),
             Self::Digits(kind, least) if digits(matched) >= least => Verdict::Redact(kind),
             Self::Digits(..) => Verdict::Retry,
+            Self::Fraction(harmless) => {
+                let decimals = matched.rsplit('.').next().unwrap_or_default();
+                match decimals.len() {
+                    9 | 10 | 16 if decimals.len() != harmless => run(decimals),
+                    _ => Verdict::Keep,
+                }
+            }
             Self::Token => {
                 let value = matched
                     .split_once([':', '='])
                     .map_or("", |(_, value)| value.trim());
-                let told = matched.contains('=') || value.starts_with(['"', '\'', '\\']);
+                let told = matched.contains('=') || value.contains(['"', '\'']);
                 if told || digits(value) > 0 || value.len() >= 20 {
                     Verdict::Redact(Redaction::Secret)
                 } else {
@@ -199,52 +212,137 @@ fn is_compact_date(run: &str) -> bool {
 
 /// Patterns that begin with a word, and ids that must not be taken for numbers.
 fn words<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<(String, Judge)> {
-    use Judge::{Always, Digits, Hex, Keep, Token};
-    use Redaction::{Field, Id, Mrn, Phone, Secret, Ssn};
-    let mrn = "(?i-u:mrn|medical[ _-]?rec(?:ord)?s?|(?:record|chart)[ _-]?(?:number|num|no\\b|nr\\b|#))\
+    use Judge::{Always, Hex, Keep};
+    use Redaction::Secret;
+    let mut table = vec![
+        (format!("{UUID}(?-u:\\b)"), Keep),
+        (
+            r"(?-u:\b)(?:[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})(?-u:\b)".to_owned(),
+            Hex,
+        ),
+        // JSON in base64, and so every JWT, whole or cut.
+        (
+            r"eyJ[A-Za-z0-9_+/=-]{12,}(?:\.[A-Za-z0-9_+/=-]*)*".to_owned(),
+            Always(Secret),
+        ),
+    ];
+    table.extend(identifiers());
+    table.extend(assignments(keys));
+    table
+}
+
+/// Numbers of a person behind the word that says which.
+///
+/// How many digits make one stands in the pattern: a verdict that refuses the match would refuse
+/// it to the patterns of [`assignments`] too, which begin with the same words.
+fn identifiers() -> Vec<(String, Judge)> {
+    use Judge::{Always, Keep};
+    use Redaction::{Date, Id, Mrn, Phone, Ssn};
+    let mrn = "(?i-u:mrn|medical[ _-]?rec(?:ord)?s?|(?:record|chart)[ _-]?(?:number|num|no\\b|nr\\b|#)\
+               |\\bmr[ _-]?(?:number\\b|num\\b|no\\b|nr\\b|#))\
                (?i-u:[ _-]?(?:number|num|no|nr|id|#)\\b)?";
+    let patient = "(?i-u:patients?[ _-]?(?:ids?|number|num|no|nr)\\b|patient ?#)\
+                   (?:[^A-Za-z0-9]{1,4}(?i-u:is|was)(?-u:\\b))?[^A-Za-z0-9]{0,12}";
     let id = "(?i-u:passport|licen[cs]e|account|acct|member(?:ship)?|policy|beneficiary|subscriber)\
               (?i-u:[ _-]?(?:number|num|no|nr|id|#)\\b)?";
-    let secret = "(?i-u:password|passwd|passphrase|pwd|secret|api[_-]?key|\
-                  authorization|credentials?)[A-Za-z0-9_-]*";
-    let token = "(?i-u:token|cookie)[A-Za-z0-9_-]*";
+    let driver = "(?i-u:\\b(?:dln?|lic)\\b(?:[ .]?(?:number|num|no|nr)\\b)?)[^A-Za-z0-9]{0,4}";
+    let birth = "(?i-u:\\bborn\\b|(?:\\b|_)d\\.?o\\.?b\\b|birth)[^0-9]{0,24}";
     // Words between a keyword and its value: `MRN of the patient is 12`.
     let filler = "(?:[^A-Za-z0-9]{1,4}[A-Za-z]+){0,5}[^A-Za-z0-9]{0,12}";
-    let assigned = r#"(?:\\*["'])?\s*[:=]\s*"#;
+    let groups = format!("(?:{SEP}[0-9]+)*");
+    let four_digits =
+        format!("[A-Za-z_./-]*[0-9](?:(?:[A-Za-z_./-]*|{SEP})[0-9]){{3,}}[A-Za-z0-9_./-]*{groups}");
+    let list = list();
     vec![
-        (r"(?-u:\b)[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?-u:\b)".to_owned(), Keep),
-        (r"(?-u:\b)(?:[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})(?-u:\b)".to_owned(), Hex),
-        (format!(r#"{mrn}(?:\\*["'])?\s*[:=#]\s*(?:Some\()?\\*["']?{TOKEN}"#), Always(Mrn)),
-        (format!("{mrn}{filler}{TOKEN_WITH_DIGIT}"), Always(Mrn)),
+        (
+            format!(r#"{mrn}(?:\\*["'])?\s*[:=#]\s*(?:{list}|(?:Some\()?\\*["']?{TOKEN}{groups})"#),
+            Always(Mrn),
+        ),
+        (format!("{mrn}{filler}{TOKEN_WITH_DIGIT}{groups}"), Always(Mrn)),
+        // Our own ids of patients are UUIDs and mean nobody elsewhere.
+        (format!("{patient}{UUID}(?-u:\\b)"), Keep),
+        (format!("{patient}{TOKEN_WITH_DIGIT}{groups}"), Always(Mrn)),
+        // However it is grouped; in its own grouping it ends where it should.
         (
             format!(
                 "(?i-u:ssn|social[ _-]?security)[^0-9]{{0,24}}(?:[0-9]{{3}}{SEP}[0-9]{{2}}{SEP}[0-9]{{4,}}\
-                 |[0-9]{{4,}}(?:[-.][0-9]+)*|[0-9]+(?:[-.][0-9]+)+)"
+                 |[0-9](?:(?:{SEP})?[0-9]){{3,}})"
             ),
             Always(Ssn),
         ),
         (
-            "(?i-u:phone|\\b(?:tel|cell|ph)\\b|mobile|\\bfax|\\bsms)[^0-9+(]{0,16}[+(]?[0-9]+(?:[-\\s().x/]{1,3}[0-9]+)*"
+            "(?i-u:phone|\\b(?:tel|cell|ph)\\b|mobile|\\bfax|\\bsms)[^0-9+(]{0,16}[+(]?[0-9](?:[-\\s().x/]{0,3}[0-9]){5,}"
                 .to_owned(),
-            Digits(Phone, 6),
+            Always(Phone),
         ),
-        (format!("{id}{filler}{TOKEN_WITH_DIGIT}"), Digits(Id, 4)),
-        (r"(?i-u:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}".to_owned(), Always(Secret)),
-        (format!("{secret}{assigned}(?:{QUOTED}|(?:(?i-u:bearer|basic)\\s+)?{BARE})"), Always(Secret)),
-        (format!("{token}{assigned}(?:{QUOTED}|{BARE})"), Token),
+        // Elsewhere `5.1.80` is a version and `1980 01 05` are three numbers.
         (
             format!(
-                r#"{}(?:\\*["'])?\s*(?:=>?\s*(?:{QUOTED}|{BARE})|:\s*{QUOTED})"#,
+                "{birth}(?:[0-9]{{4}}{SEP}[0-9]{{1,2}}{SEP}[0-9]+|[0-9]{{1,2}}{SEP}[0-9]{{1,2}}{SEP}[0-9]{{2,}}\
+                 |[0-9]{{6,}}){groups}"
+            ),
+            Always(Date),
+        ),
+        (format!("(?:{id}{filler}|{driver}){four_digits}"), Always(Id)),
+    ]
+}
+
+/// Values behind the name of a secret or of a field.
+fn assignments<'k>(keys: impl Iterator<Item = &'k str>) -> Vec<(String, Judge)> {
+    use Judge::{Always, Token};
+    use Redaction::{Field, Secret};
+    let secret = "(?i-u:password|passwd|passphrase|pwd|secret|api[_-]?key|\
+                  authorization|credentials?)[A-Za-z0-9_-]*";
+    let token = "(?i-u:token|cookie)[A-Za-z0-9_-]*";
+    let assigned = r#"(?:\\*["'])?\s*[:=]\s*"#;
+    let value = value();
+    vec![
+        (
+            r"(?i-u:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}".to_owned(),
+            Always(Secret),
+        ),
+        (
+            format!("{secret}{assigned}(?:{value}|(?:(?i-u:bearer|basic)\\s+)?{BARE})"),
+            Always(Secret),
+        ),
+        (format!("{token}{assigned}(?:{value}|{BARE})"), Token),
+        (
+            format!(
+                r#"{}(?:\\*["'])?\s*(?:=>?\s*(?:{value}|{BARE})|:\s*{value})"#,
                 key_names(keys)
             ),
+            Always(Field),
+        ),
+        (
+            format!("(?i-u:\\b(?:{})){assigned}{value}", name::QUOTED.join("|")),
             Always(Field),
         ),
     ]
 }
 
+/// A quoted value, alone or wrapped, or several of them in a list, a set or a tuple.
+///
+/// In none of these can a comma and a text begin the next field of an object: nothing is taken
+/// for a value that is the key of another.
+fn value() -> String {
+    let list = list();
+    let more = format!("(?:{GAP},{GAP}{QUOTED})*");
+    let set = format!(r"\{{{GAP}{QUOTED}{more}(?:{GAP},)?{GAP}(?:\}}|\z)");
+    let tuple = format!(r"(?:[A-Za-z]*\({GAP}){{1,3}}{QUOTED}{more}");
+    format!("(?:{list}|{set}|{tuple}|{QUOTED})")
+}
+
+/// A list that begins with a quoted value; what is no text, such as `null`, does not end it.
+fn list() -> String {
+    let item = format!(r"(?:[A-Za-z]+\()?{QUOTED}\)?");
+    format!(
+        r"(?:[A-Za-z]+\(){{0,2}}\[{GAP}{item}(?:{GAP},{GAP}(?:{item}|[A-Za-z0-9_.+-]+))*(?:(?:{GAP},)?{GAP}\])?"
+    )
+}
+
 /// Patterns that begin with a digit, a sign or a month.
 fn numbers() -> Vec<(String, Judge)> {
-    use Judge::{Always, Digits, Keep, Run};
+    use Judge::{Always, Digits, Fraction, Keep, Run};
     use Redaction::{Card, Date, Phone, Ssn};
     let year = "(?:[0-9]{4}|[0-9]{2})";
     let dash = r" ?[-\u{2010}-\u{2015}] ?";
@@ -294,8 +392,15 @@ fn numbers() -> Vec<(String, Judge)> {
             Card,
         ),
     ];
-    // The fraction of a second in nanoseconds, the digits of a float.
-    let mut table = vec![(r"[0-9]{1,6}\.[0-9]{8,17}".to_owned(), Keep)];
+    // A time of day and a duration, in nanoseconds, and the digits of a float.
+    let mut table = vec![
+        (
+            r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}\.[0-9]{8,}".to_owned(),
+            Fraction(9),
+        ),
+        (r"[0-9]{1,6}\.[0-9]{9}s(?-u:\b)".to_owned(), Keep),
+        (r"[0-9]{1,6}\.[0-9]{8,}".to_owned(), Fraction(0)),
+    ];
     table.extend(
         shapes
             .into_iter()

@@ -9,7 +9,7 @@ const FEWEST_DIGITS: usize = 4;
 
 // Keywords of patterns that take fewer digits, or none.
 const WORDS: &[&str] = &[
-    "mrn", "medical", "record", "chart", "ssn", "social", "bearer", "basic",
+    "mr", "medical", "record", "chart", "patient", "ssn", "social", "bearer", "basic", "eyj",
 ];
 
 // Keywords of patterns that need a sign of assignment: `password=`, `"name":`.
@@ -25,7 +25,14 @@ pub(super) struct Prefilter {
 impl Prefilter {
     /// `keys` are the field names that count within text, beside the built-in ones.
     pub(super) fn new(keys: &[&str]) -> Result<Self, BuildError> {
-        let built_in = [name::TERMS, name::PARTS, name::WHOLE, ASSIGNED].concat();
+        let built_in = [
+            name::TERMS,
+            name::PARTS,
+            name::WHOLE,
+            name::QUOTED,
+            ASSIGNED,
+        ]
+        .concat();
         // The first word of a name stands in every spelling of it.
         let first_words = keys.iter().chain(&built_in).filter_map(|key| {
             key.split(|char: char| !char.is_ascii_alphanumeric())
@@ -68,7 +75,15 @@ mod tests {
         ] {
             assert!(!prefilter.admit(text), "{text}");
         }
-        for text in ["1/5/80", "a@b.c", "MRN x", "name=x", "Chief-Complaint: 'x'"] {
+        for text in [
+            "1/5/80",
+            "a@b.c",
+            "MRN x",
+            "MR# 1",
+            "name=x",
+            "line: 'x'",
+            "Chief-Complaint: 'x'",
+        ] {
             assert!(prefilter.admit(text), "{text}");
         }
     }

@@ -114,6 +114,21 @@ async fn numbers_in_the_shape_of_an_identifier_are_redacted_and_measures_are_not
 }
 
 #[tokio::test]
+async fn the_name_of_a_span_s_field_message_counts_like_any_other() {
+    let named = config(|config| config.redact_fields = vec!["message".to_owned()]);
+    let bed = bed_with(named, Vec::new());
+    let line = bed
+        .line(|| {
+            let span = info_span!("chat", message = "I am Ada");
+            span.record("message", "Ada again");
+            span.in_scope(|| info!("sent"));
+        })
+        .await;
+    assert_eq!(line["message"], "sent");
+    assert_eq!(line["spans"][0]["fields"], json!({"message": "[REDACTED]"}));
+}
+
+#[tokio::test]
 async fn bytes_are_counted_and_not_shown() {
     let line = bed().line(|| info!(raw = b"999-12-3456".as_slice())).await;
     assert_eq!(line["fields"]["raw"], "[11 bytes]");

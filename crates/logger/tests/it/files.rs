@@ -122,6 +122,32 @@ async fn a_directory_that_vanished_is_a_counted_failure_until_it_is_back() {
     );
 }
 
+#[tokio::test]
+async fn an_old_file_that_cannot_be_removed_costs_no_line_and_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Not even the administrator can remove a directory as if it were a file.
+    fs::create_dir(dir.path().join("clinic-2020-01-01.jsonl")).unwrap();
+    for old in ["clinic-2020-01-02.jsonl", "clinic-2020-01-03.jsonl"] {
+        fs::write(dir.path().join(old), "").unwrap();
+    }
+    let bed = bed_in(dir.path());
+    bed.log(|| info!("first of the day"));
+    let told = bed.logger.flush().await.unwrap_err();
+    assert!(matches!(
+        told,
+        LogError::Sink {
+            sink: "daily-file",
+            ..
+        }
+    ));
+    bed.logger.flush().await.unwrap();
+
+    let today = fs::read_to_string(dir.path().join("clinic-2023-01-05.jsonl")).unwrap();
+    assert!(today.contains("first of the day"));
+    assert_eq!((bed.stats().failed, bed.stats().write_errors), (0, 1));
+    assert!(!dir.path().join("clinic-2020-01-02.jsonl").exists());
+}
+
 #[test]
 fn a_prefix_cannot_lead_out_of_the_directory_or_carry_data() {
     let dir = tempfile::tempdir().unwrap();

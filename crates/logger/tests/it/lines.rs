@@ -128,6 +128,24 @@ async fn a_field_recorded_later_replaces_the_one_of_the_span() {
 }
 
 #[tokio::test]
+async fn a_span_has_no_message_but_may_have_a_field_of_that_name() {
+    let line = bed()
+        .line(|| {
+            let _visit = info_span!("visit", message = "seen 999-12-3456", ward = "b2").entered();
+            let step = info_span!("triage", message = tracing::field::Empty);
+            step.record("message", "late");
+            step.in_scope(|| info!("done"));
+        })
+        .await;
+    assert_eq!(line["message"], "done");
+    let expected = json!([
+        {"name": "visit", "fields": {"message": "seen [SSN]", "ward": "b2"}},
+        {"name": "triage", "fields": {"message": "late"}},
+    ]);
+    assert_eq!(line["spans"], expected);
+}
+
+#[tokio::test]
 async fn a_deep_line_keeps_its_innermost_spans_and_says_so() {
     let bed = bed_with(config(|config| config.max_spans = 1), Vec::new());
     let line = bed
@@ -178,6 +196,37 @@ async fn a_debug_that_logs_does_not_log_for_ever() {
     let bed = bed();
     let line = bed.line(|| info!(value = ?Chatty, "outer")).await;
     assert_eq!(line["fields"]["value"], "chatty");
+}
+
+#[tokio::test]
+async fn fields_of_a_span_that_come_while_formatting_are_counted_and_their_lines_cut() {
+    use std::cell::RefCell;
+    struct Tracing(RefCell<tracing::Span>);
+    impl fmt::Debug for Tracing {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let _bare = info_span!("bare");
+            let later = tracing::field::Empty;
+            let span = info_span!("inner", step = 2, rows = later, outcome = later);
+            span.record("rows", 3);
+            self.0.replace(span);
+            f.write_str("tracing")
+        }
+    }
+    let bed = bed();
+    let value = Tracing(RefCell::new(tracing::Span::none()));
+    bed.log(|| {
+        // Within an event `tracing` itself would refuse the inner span; within a record it does not.
+        let outer = info_span!("outer", value = tracing::field::Empty);
+        outer.record("value", tracing::field::debug(&value));
+        let span = value.0.replace(tracing::Span::none());
+        span.record("outcome", "closed");
+        span.in_scope(|| info!("within"));
+    });
+    let lines = bed.lines().await;
+    assert_eq!(bed.stats().nested, 2);
+    let spans = json!([{"name": "inner", "fields": {"outcome": "closed"}}]);
+    assert_eq!(lines[0]["spans"], spans);
+    assert_eq!(lines[0]["truncated"], true);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! The queue never waits, counts what it drops, and tells so in the log.
 
-use eonpro_core::component::{Component as _, Durability, Health};
+use eonpro_core::component::{Component as _, Durability, Fitness, Health};
 use eonpro_logger::{
     Console, DailyFile, JsonLogger, LogError, LogLine, LogSink, Logger as _, LoggerConfig,
     LoggerParts,
 };
 use serde_json::json;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use tracing::{error, info};
 
 use crate::bed::{bed, bed_with, config, gate};
@@ -177,6 +178,30 @@ async fn closing_drains_syncs_and_may_be_repeated() {
     assert_eq!(bed.stats().dropped_info, 1);
 }
 
+#[tokio::test]
+async fn a_flush_that_waits_while_the_logger_closes_hears_how_the_last_sync_went() {
+    let (gate, keeper) = gate();
+    let bed = bed_with(LoggerConfig::default(), vec![Box::new(gate)]);
+    bed.log(|| info!("held by the sink"));
+    keeper.entered.recv().unwrap();
+    bed.memory.set_down(true);
+    // Each call runs up to where it waits. They are many: the writer answers some of them before it
+    // sees that it is to end.
+    let mut context = Context::from_waker(Waker::noop());
+    let mut waiting: Vec<_> = (0..32).map(|_| bed.logger.flush()).collect();
+    for flush in &mut waiting {
+        assert!(flush.as_mut().poll(&mut context).is_pending());
+    }
+    let mut closing = bed.logger.close();
+    assert!(closing.as_mut().poll(&mut context).is_pending());
+    drop(keeper);
+    for flush in waiting {
+        let refused = flush.await.unwrap_err();
+        assert!(matches!(refused, LogError::Sink { sink: "memory", .. }));
+    }
+    closing.await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_line_of_many_threads_is_written_dropped_or_failed() {
     let bed = Arc::new(bed_with(
@@ -228,4 +253,7 @@ fn a_logger_is_as_durable_as_its_weakest_sink() {
     let logger = start(vec![file(), Box::new(crate::bed::Memory::default())]);
     assert_eq!(logger.posture().durability, Durability::Volatile);
     assert_eq!(logger.name(), "logger");
+    let nowhere = start(Vec::new()).posture();
+    assert_eq!(nowhere.durability, Durability::Volatile);
+    assert_eq!(nowhere.fitness, Fitness::Production);
 }
