@@ -201,11 +201,10 @@ impl OpenLog {
     pub(super) async fn drain_alerts(&self) {
         let (done, drained) = oneshot::channel();
         let draining = async {
-            // What is durable has raised its alerts.
-            if self.queue.mark().await.is_ok() {
-                let _ = self.notices.send(Notice::Drain(done)).await;
-                let _ = drained.await;
-            }
+            // What is durable has raised its alerts; a log that is down has raised those of the spool.
+            let _ = self.queue.mark().await;
+            let _ = self.notices.send(Notice::Drain(done)).await;
+            let _ = drained.await;
         };
         let until = self.clock.monotonic().plus(self.config.alert_drain);
         let late = self.clock.sleep_until(until);
