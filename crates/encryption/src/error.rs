@@ -34,6 +34,18 @@ pub enum CryptoError {
     /// wrapped key was changed.
     #[error("root key does not open the wrapped key")]
     RootMismatch,
+    /// The root key exists, but its provider refuses to use it: disabled, or about to be destroyed.
+    #[error("root key is disabled")]
+    RootDisabled,
+    /// The provider of the root key wants fewer calls.
+    #[error("root key is throttled")]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The epoch key was destroyed, or never was.
+    #[error("epoch key is gone")]
+    EpochGone,
     /// A wrapped key did not come back as it went in; nothing was committed.
     #[error("rewrapped keys differ from the originals")]
     Unverified,
@@ -94,7 +106,9 @@ impl Classify for CryptoError {
             Self::Root(_) | Self::Io(_) | Self::Randomness | Self::Closed => ErrorKind::Unavailable,
             Self::RootMismatch | Self::Unverified | Self::Record(_) => ErrorKind::Integrity,
             Self::Version(_) => ErrorKind::Unsupported,
-            Self::Passphrase => ErrorKind::PermissionDenied,
+            Self::Passphrase | Self::RootDisabled => ErrorKind::PermissionDenied,
+            Self::Throttled { .. } => ErrorKind::RateLimited,
+            Self::EpochGone => ErrorKind::NotFound,
             Self::File(_) | Self::Config(_) => ErrorKind::Config,
             Self::Lost(_) => ErrorKind::Internal,
         }
@@ -104,7 +118,11 @@ impl Classify for CryptoError {
         match self {
             Self::Seal(error) => error.status(),
             Self::Store(error) => error.status(),
-            Self::Conflict | Self::Root(_) | Self::Io(_) | Self::Randomness => Status::Temporary,
+            Self::Throttled { .. }
+            | Self::Conflict
+            | Self::Root(_)
+            | Self::Io(_)
+            | Self::Randomness => Status::Temporary,
             Self::Unrecorded(error) => error.status(),
             // The change stands: repeating it would change the keys once more.
             _ => Status::Permanent,
@@ -114,6 +132,7 @@ impl Classify for CryptoError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Seal(error) => error.retry_after(),
+            Self::Throttled { retry_after } => Some(*retry_after),
             _ => None,
         }
     }

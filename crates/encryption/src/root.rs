@@ -14,6 +14,7 @@ use eonpro_core::port::SealScope;
 use eonpro_core::secret::KeyBytes;
 
 use crate::envelope::scope_bytes;
+use crate::epoch::EpochId;
 use crate::error::CryptoError;
 use crate::keyset::KeyId;
 
@@ -25,11 +26,7 @@ impl RootKeyId {
     /// Checks and takes `text`; `None` outside of the limits above.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(
-                |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'/' | b'-'),
-            );
-        fits.then(|| Self(text.into()))
+        is_key_name(text).then(|| Self(text.into()))
     }
 
     /// The text.
@@ -51,6 +48,14 @@ impl fmt::Debug for RootKeyId {
     }
 }
 
+/// Whether `text` may name a root key or an epoch key.
+pub(crate) fn is_key_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(
+            |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'/' | b'-'),
+        )
+}
+
 /// What a wrapped key is: whose, and which. Holds ids only, because providers log it in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrapContext {
@@ -67,6 +72,17 @@ impl WrapContext {
         pae::encode(&[
             b"eonpro/kek/v1",
             root.as_str().as_bytes(),
+            scope_bytes(&self.scope.tenant()),
+            &self.key.to_be_bytes(),
+        ])
+    }
+
+    /// `PAE("eonpro/epoch/v1", epoch, scope, key id big endian)`, for epoch keys.
+    #[must_use]
+    pub fn encode_for_epoch(&self, epoch: &EpochId) -> Vec<u8> {
+        pae::encode(&[
+            b"eonpro/epoch/v1",
+            epoch.as_str().as_bytes(),
             scope_bytes(&self.scope.tenant()),
             &self.key.to_be_bytes(),
         ])
@@ -91,7 +107,8 @@ pub trait RootKey: Component {
     ///
     /// # Errors
     /// [`CryptoError::RootMismatch`] if `wrapped` was made by another root, for another context, or
-    /// was changed; [`CryptoError::Root`] if the backend failed.
+    /// was changed; [`CryptoError::RootDisabled`] while its provider refuses to use the key;
+    /// [`CryptoError::Throttled`]; [`CryptoError::Root`] if the backend failed.
     async fn unwrap(
         &self,
         wrapped: &[u8],
