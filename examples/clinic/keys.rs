@@ -73,7 +73,11 @@ async fn turn(
 ) -> Result<KeyTurned, Failure> {
     let (encryption, of) = (site.foundation.encryption(), SealScope::from(officer));
     Ok(match purpose {
-        Some(purpose) => encryption.turn_epoch(officer.cx(), of, purpose).await?,
+        Some(purpose) => {
+            encryption
+                .turn_epoch(officer.cx(), of, purpose.into())
+                .await?
+        }
         None => encryption.rewrap_keys(officer.cx(), of).await?,
     })
 }

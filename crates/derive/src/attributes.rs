@@ -5,10 +5,13 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, LitInt, LitStr, Path, Result};
 
+use crate::sealing::SealingAttributes;
+
 /// `#[phi(...)]` on the record.
 pub(crate) struct RecordAttributes {
     pub(crate) table: LitStr,
     pub(crate) krate: Path,
+    pub(crate) whole: bool,
 }
 
 /// `#[phi(...)]` on one field.
@@ -17,6 +20,7 @@ pub(crate) struct FieldAttributes {
     pub(crate) row: Option<Span>,
     pub(crate) seal: Option<Span>,
     pub(crate) column: Option<LitStr>,
+    pub(crate) sealing: SealingAttributes,
     pub(crate) indexes: Vec<IndexAttributes>,
 }
 
@@ -42,7 +46,7 @@ fn phi(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
         .filter(|attribute| attribute.path().is_ident("phi"))
 }
 
-fn once<T>(slot: &mut Option<T>, value: T, meta: &ParseNestedMeta<'_>) -> Result<()> {
+pub(crate) fn once<T>(slot: &mut Option<T>, value: T, meta: &ParseNestedMeta<'_>) -> Result<()> {
     if slot.replace(value).is_some() {
         return Err(meta.error("said twice"));
     }
@@ -51,7 +55,7 @@ fn once<T>(slot: &mut Option<T>, value: T, meta: &ParseNestedMeta<'_>) -> Result
 
 impl RecordAttributes {
     pub(crate) fn read(attributes: &[Attribute], record: Span) -> Result<Self> {
-        let (mut table, mut krate) = (None, None);
+        let (mut table, mut krate, mut whole) = (None, None, None);
         for attribute in phi(attributes) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("table") {
@@ -61,8 +65,12 @@ impl RecordAttributes {
                 } else if meta.path.is_ident("crate") {
                     let path: LitStr = meta.value()?.parse()?;
                     once(&mut krate, path.parse()?, &meta)
+                } else if meta.path.is_ident("mode") {
+                    once(&mut whole, mode(&meta.value()?.parse()?)?, &meta)
                 } else {
-                    Err(meta.error("a record knows `table = \"...\"` and `crate = \"...\"`"))
+                    Err(meta.error(
+                        "a record knows `table = \"...\"`, `mode = \"...\"` and `crate = \"...\"`",
+                    ))
                 }
             })?;
         }
@@ -76,6 +84,7 @@ impl RecordAttributes {
         Ok(Self {
             table,
             krate: krate.unwrap_or_else(|| syn::parse_quote!(::eonpro_core)),
+            whole: whole.unwrap_or(false),
         })
     }
 }
@@ -102,9 +111,26 @@ impl FieldAttributes {
         } else if meta.path.is_ident("index") {
             self.indexes.push(IndexAttributes::read(meta)?);
             Ok(())
+        } else if self.sealing.take(meta)? {
+            Ok(())
         } else {
-            Err(meta.error("a field knows `row`, `seal`, `column = \"...\"` and `index(...)`"))
+            Err(meta.error(
+                "a field knows `row`, `seal`, `column`, `suite`, `bind`, `pad`, `cardinality`, \
+                 `audited_override` and `index(...)`",
+            ))
         }
+    }
+}
+
+/// `true` for a record that is sealed as a whole.
+fn mode(literal: &LitStr) -> Result<bool> {
+    match literal.value().as_str() {
+        "fields" => Ok(false),
+        "whole" => Ok(true),
+        _ => Err(Error::new(
+            literal.span(),
+            "a record is sealed by `fields`, or as a `whole`",
+        )),
     }
 }
 

@@ -5,7 +5,8 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt as _;
 use syn::{Ident, Path};
 
-use crate::record::{Field, Index, Kind, Presence, Record, SealedField};
+use crate::record::{Field, HEAD, Index, Kind, Presence, Record, SealedField};
+use crate::sealing::{Sealing, Suite};
 
 pub(crate) fn expand(record: &Record) -> TokenStream {
     let parts = [constants(record), twin(record), implementation(record)];
@@ -94,12 +95,23 @@ fn twin(record: &Record) -> TokenStream {
         "The sealed twin of [`{}`]: what may be stored.",
         record.name.unraw()
     );
+    let head = record.whole.then(|| {
+        let head = head();
+        quote! {
+            /// The head, without which no sealed field opens.
+            #visibility #head: #phi::RecordHead,
+        }
+    });
     quote! {
         #[doc = #doc]
         #[derive(Debug, Clone, PartialEq)]
         #[allow(dead_code, reason = "a twin need not be taken apart by hand")]
-        #visibility struct #twin { #(#fields)* }
+        #visibility struct #twin { #(#fields)* #head }
     }
+}
+
+fn head() -> Ident {
+    format_ident!("{HEAD}")
 }
 
 fn present(presence: Presence, ty: TokenStream) -> TokenStream {
@@ -126,14 +138,14 @@ fn implementation(record: &Record) -> TokenStream {
 
             fn seal_fields(
                 self,
-                __sealer: &mut dyn #phi::FieldSealer,
+                __cipher: &mut dyn #phi::FieldSealer,
             ) -> ::core::result::Result<#twin, #krate::port::SealError> {
                 #seal
             }
 
             fn open_fields(
                 __sealed: #twin,
-                __opener: &mut dyn #phi::FieldOpener,
+                __cipher: &mut dyn #phi::FieldOpener,
             ) -> ::core::result::Result<Self, #krate::port::SealError> {
                 #open
             }
@@ -153,18 +165,25 @@ fn row(record: &Record) -> &Ident {
 fn schema(record: &Record) -> TokenStream {
     let phi = phi(record);
     let (own, table) = (record.name.unraw().to_string(), &record.table);
+    let mode = format_ident!("{}", if record.whole { "Whole" } else { "Fields" });
     let fields = record.fields.iter().map(|field| {
         let (name, column) = (field.name.unraw().to_string(), &field.column);
-        let (sealed, indexes): (bool, &[Index]) = match &field.kind {
-            Kind::Sealed(sealed) => (true, &sealed.indexes),
-            Kind::Row | Kind::Plain => (false, &[]),
+        let (sealing, indexes): (_, &[Index]) = match &field.kind {
+            Kind::Sealed(sealed) => {
+                let sealing = sealing(&phi, &sealed.sealing);
+                (
+                    quote!(::core::option::Option::Some(#sealing)),
+                    &sealed.indexes,
+                )
+            }
+            Kind::Row | Kind::Plain => (quote!(::core::option::Option::None), &[]),
         };
         let constants = indexes.iter().map(|index| &index.constant);
         quote! {
             #phi::PhiField {
                 name: #name,
                 column: #phi::Column::new(#column),
-                sealed: #sealed,
+                sealing: #sealing,
                 indexes: &[#(Self::#constants),*],
             }
         }
@@ -173,28 +192,111 @@ fn schema(record: &Record) -> TokenStream {
         #phi::PhiSchema {
             name: #own,
             table: #phi::Table::new(#table),
+            mode: #phi::RecordMode::#mode,
             fields: &[#(#fields),*],
         }
     }
 }
 
-fn cell(phi: &TokenStream, record: &Record, field: &Field, row: &TokenStream) -> TokenStream {
-    let (table, column) = (&record.table, &field.column);
+/// A `FieldSealing` constant.
+fn sealing(phi: &TokenStream, sealing: &Sealing) -> TokenStream {
+    let suite = match sealing.suite {
+        Suite::Standard => quote!(Standard),
+        Suite::Compact => quote!(Compact),
+        Suite::Deterministic => quote!(Deterministic),
+    };
+    let bind = match sealing.by_column {
+        true => quote!(Column),
+        false => quote!(Row),
+    };
+    let (pad, cardinality) = (sealing.pad, sealing.cardinality);
     quote! {
-        #phi::Cell::new(
-            const { #phi::Table::new(#table) },
-            const { #phi::Column::new(#column) },
-            #phi::Row::id(#row),
+        #phi::FieldSealing {
+            suite: #phi::Suite::#suite,
+            pad: #pad,
+            bind: #phi::Binding::#bind,
+            cardinality: #cardinality,
+        }
+    }
+}
+
+/// The call that seals or opens one field.
+fn call(
+    record: &Record,
+    field: &Field,
+    sealed: &SealedField,
+    verb: &Verb,
+    bytes: &TokenStream,
+) -> TokenStream {
+    let phi = phi(record);
+    let (table, column, row) = (&record.table, &field.column, row(record));
+    let how = sealing(&phi, &sealed.sealing);
+    let column = quote!(const { #phi::Column::new(#column) });
+    let (method, whole, parts) = (&verb.method, &verb.whole, &verb.parts);
+    if record.whole {
+        return quote!(#phi::#whole::#method(&mut *__record, const { #how }, #column, #bytes));
+    }
+    quote! {
+        #phi::#parts::#method(
+            &mut *__cipher,
+            const { #how },
+            &#phi::Cell::new(
+                const { #phi::Table::new(#table) },
+                #column,
+                #phi::Row::id(#row),
+            ),
+            #bytes,
         )
     }
 }
 
+/// What the generated code calls.
+struct Verb {
+    method: Ident,
+    /// The trait of a record that is sealed as a whole.
+    whole: Ident,
+    /// The trait of one that is sealed by fields.
+    parts: Ident,
+}
+
+impl Verb {
+    fn seal() -> Self {
+        Self {
+            method: format_ident!("seal"),
+            whole: format_ident!("RecordSealer"),
+            parts: format_ident!("FieldSealer"),
+        }
+    }
+
+    fn open() -> Self {
+        Self {
+            method: format_ident!("open"),
+            whole: format_ident!("RecordOpener"),
+            parts: format_ident!("FieldOpener"),
+        }
+    }
+}
+
+/// Begins a record that is sealed as a whole.
+fn begin(record: &Record, parts: &Ident, head: TokenStream) -> TokenStream {
+    if !record.whole {
+        return quote!();
+    }
+    let (phi, row, table) = (phi(record), row(record), &record.table);
+    quote! {
+        let __row = #phi::Row::id(#row);
+        let mut __record =
+            #phi::#parts::record(&mut *__cipher, const { #phi::Table::new(#table) }, &__row, #head)?;
+    }
+}
+
 fn seal(record: &Record) -> TokenStream {
-    let (twin, phi, row) = (twin_name(record), phi(record), row(record));
+    let (twin, phi, verb) = (twin_name(record), phi(record), Verb::seal());
+    let begin = begin(record, &verb.parts, quote!());
     let steps = sealed_fields(record).map(|(field, sealed)| {
         let name = &field.name;
-        let cell = cell(&phi, record, field, &quote!(#row));
-        let body = seal_one(&phi, &record.krate, sealed, &cell);
+        let call = call(record, field, sealed, &verb, &quote!(&__plain));
+        let body = seal_one(&phi, &record.krate, sealed, &call);
         let names = std::iter::once(name).chain(sealed.indexes.iter().map(|index| &index.field));
         let names: Vec<&Ident> = names.collect();
         match sealed.presence {
@@ -217,10 +319,15 @@ fn seal(record: &Record) -> TokenStream {
     });
     let taken = record.fields.iter().map(|field| &field.name);
     let given = twin_fields(record);
+    let head = record.whole.then(|| {
+        let head = head();
+        quote!(#head: #phi::RecordSealer::head(&*__record),)
+    });
     quote! {
         let Self { #(#taken),* } = self;
+        #begin
         #(#steps)*
-        ::core::result::Result::Ok(#twin { #(#given),* })
+        ::core::result::Result::Ok(#twin { #(#given,)* #head })
     }
 }
 
@@ -229,7 +336,7 @@ fn seal_one(
     phi: &TokenStream,
     krate: &Path,
     sealed: &SealedField,
-    cell: &TokenStream,
+    call: &TokenStream,
 ) -> TokenStream {
     let ty = &sealed.value;
     let tokens = sealed.indexes.iter().map(|index| {
@@ -237,7 +344,7 @@ fn seal_one(
         quote! {
             match <#ty as #phi::PhiValue>::search_text(__value.expose()) {
                 ::core::option::Option::Some(__text) => {
-                    #phi::FieldSealer::index(&mut *__sealer, &Self::#constant, __text)?
+                    #phi::FieldSealer::index(&mut *__cipher, &Self::#constant, __text)?
                 }
                 ::core::option::Option::None => {
                     return ::core::result::Result::Err(#krate::port::SealError::Unsupported);
@@ -249,18 +356,21 @@ fn seal_one(
         let __value: #phi::Phi<#ty> = __value;
         let mut __plain = ::core::default::Default::default();
         <#ty as #phi::PhiValue>::write(__value.expose(), &mut __plain);
-        let __bytes = #phi::FieldSealer::seal(&mut *__sealer, &#cell, &__plain)?;
+        let __bytes = #call?;
         (#phi::Sealed::<#ty>::from_bytes(__bytes), #(#tokens,)*)
     }
 }
 
 fn open(record: &Record) -> TokenStream {
-    let (twin, phi, row) = (twin_name(record), phi(record), row(record));
+    let (twin, phi, verb) = (twin_name(record), phi(record), Verb::open());
+    let head = head();
+    let begin = begin(record, &verb.parts, quote!(&#head));
+    let head = record.whole.then(|| quote!(#head,));
     let steps = sealed_fields(record).map(|(field, sealed)| {
         let (name, ty) = (&field.name, &sealed.value);
-        let cell = cell(&phi, record, field, &quote!(#row));
+        let call = call(record, field, sealed, &verb, &quote!(__bytes.as_bytes()));
         let body = quote! {
-            let __plain = #phi::FieldOpener::open(&mut *__opener, &#cell, __bytes.as_bytes())?;
+            let __plain = #call?;
             #phi::Phi::new(<#ty as #phi::PhiValue>::read(&__plain)?)
         };
         match sealed.presence {
@@ -278,7 +388,8 @@ fn open(record: &Record) -> TokenStream {
     let taken = record.fields.iter().map(|field| &field.name);
     let given = record.fields.iter().map(|field| &field.name);
     quote! {
-        let #twin { #(#taken,)* .. } = __sealed;
+        let #twin { #(#taken,)* #head .. } = __sealed;
+        #begin
         #(#steps)*
         ::core::result::Result::Ok(Self { #(#given),* })
     }

@@ -10,7 +10,9 @@
 //!
 //! # On the record
 //! `#[phi(table = "patients")]` names the table. `#[phi(crate = "eonpro::core")]` says where
-//! `eonpro-core` is, if not at `::eonpro_core`.
+//! `eonpro-core` is, if not at `::eonpro_core`. `#[phi(mode = "whole")]` seals the record as one
+//! message: cheaper and shorter, but its fields are written together. The twin then has one field more,
+//! `phi_head`, to be stored beside the others.
 //!
 //! # On the fields
 //! - `#[phi(row)]`: the row's id, of type `RowId`. Exactly one.
@@ -20,6 +22,14 @@
 //!   index over it, repeatable. The values shown are the defaults, but for the name, which is the
 //!   column's, and the normalizer, which is `exact`. Normalizers: `exact`, `folded`, `digits`,
 //!   `alphanumeric`.
+//! - `#[phi(seal, pad = 32)]`: also padded to a multiple of 32 bytes, so that the ciphertext does not
+//!   tell how long the value is. For enumerations and short texts.
+//! - `#[phi(seal, suite = "compact")]`: 32 bytes shorter than the `standard` suite, without a commitment
+//!   to the key.
+//! - `#[phi(seal, suite = "deterministic", bind = "column", cardinality = 5000000)]`: equal values have
+//!   equal ciphertexts. Refused below 2^20 distinct values, unless `audited_override` is added and
+//!   `Encryption::allow_low_cardinality` was called.
+//! - `#[phi(seal, bind = "column")]`: bound to its tenant, table and column, but not to its row.
 //! - nothing: plain, stored as it is. The twin derives `Debug`, `Clone` and `PartialEq`, and so
 //!   must plain types. A `Phi` that is not sealed is refused, also behind an alias: `Phi` has no
 //!   `PartialEq`.
@@ -27,6 +37,7 @@
 mod attributes;
 mod expand;
 mod record;
+mod sealing;
 
 use proc_macro::TokenStream;
 

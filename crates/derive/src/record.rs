@@ -7,12 +7,18 @@ use syn::{Data, DeriveInput, Error, Fields, GenericArgument, LitStr, Path, PathA
 use syn::{Type, Visibility};
 
 use crate::attributes::{FieldAttributes, IndexAttributes, RecordAttributes, fits};
+use crate::sealing::Sealing;
+
+/// The twin's field for the head of a record that is sealed as a whole.
+pub(crate) const HEAD: &str = "phi_head";
 
 pub(crate) struct Record {
     pub(crate) name: Ident,
     pub(crate) visibility: Visibility,
     pub(crate) table: LitStr,
     pub(crate) krate: Path,
+    /// Whether it is sealed as a whole.
+    pub(crate) whole: bool,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -33,6 +39,7 @@ pub(crate) struct SealedField {
     /// The `T` of `Phi<T>`.
     pub(crate) value: Type,
     pub(crate) presence: Presence,
+    pub(crate) sealing: Sealing,
     pub(crate) indexes: Vec<Index>,
 }
 
@@ -71,11 +78,12 @@ impl Record {
         };
         let fields = fields
             .into_iter()
-            .map(Field::read)
+            .map(|field| Field::read(field, attributes.whole))
             .collect::<Result<Vec<_>>>()?;
         check_row(&fields, input.ident.span())?;
-        check_names(&fields)?;
+        check_names(&fields, attributes.whole)?;
         Ok(Self {
+            whole: attributes.whole,
             name: input.ident,
             visibility: input.vis,
             table: attributes.table,
@@ -110,10 +118,14 @@ fn check_row(fields: &[Field], record: Span) -> Result<()> {
 }
 
 /// Two fields on one column would be sealed for the same cell: one could stand for the other.
-fn check_names(fields: &[Field]) -> Result<()> {
+fn check_names(fields: &[Field], whole: bool) -> Result<()> {
     let mut columns = Vec::new();
     let mut names: Vec<String> = fields.iter().map(|field| plain(&field.name)).collect();
     for field in fields {
+        if whole && plain(&field.name) == HEAD {
+            let message = format!("the twin has a field `{HEAD}` of its own: rename this one");
+            return Err(Error::new(field.name.span(), message));
+        }
         if columns.contains(&&field.column) {
             return Err(Error::new(
                 field.name.span(),
@@ -141,7 +153,7 @@ fn plain(name: &Ident) -> String {
 }
 
 impl Field {
-    fn read(field: syn::Field) -> Result<Self> {
+    fn read(field: syn::Field, whole: bool) -> Result<Self> {
         let name = field
             .ident
             .ok_or_else(|| Error::new(Span::call_site(), "a PHI record has named fields"))?;
@@ -156,7 +168,7 @@ impl Field {
                 "not a column name: add `column = \"...\"` of a-z, 0-9, _ and -",
             ));
         }
-        let kind = Self::kind(&name, &field.ty, attributes, &column)?;
+        let kind = Self::kind(&name, &field.ty, attributes, &column, whole)?;
         Ok(Self {
             name,
             ty: field.ty,
@@ -165,7 +177,21 @@ impl Field {
         })
     }
 
-    fn kind(name: &Ident, ty: &Type, said: FieldAttributes, column: &str) -> Result<Kind> {
+    fn kind(
+        name: &Ident,
+        ty: &Type,
+        said: FieldAttributes,
+        column: &str,
+        whole: bool,
+    ) -> Result<Kind> {
+        if said.seal.is_none()
+            && let Some(span) = said.sealing.first()
+        {
+            return Err(Error::new(
+                span,
+                "this says how a field is sealed, but the field is not: add `seal`",
+            ));
+        }
         match (said.row, said.seal) {
             (Some(row), Some(_)) => Err(Error::new(
                 row,
@@ -194,11 +220,12 @@ impl Field {
                          in a plain type can be printed and logged",
                     )
                 })?;
-                let _where_it_was_said = seal;
+                let sealing = said.sealing.check(whole, seal)?;
                 let indexes = Index::read_all(name, said.indexes, column, &value)?;
                 Ok(Kind::Sealed(Box::new(SealedField {
                     value,
                     presence,
+                    sealing,
                     indexes,
                 })))
             }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
-use eonpro_core::phi::{Cell, FieldOpener, FieldSealer, IndexDef, IndexToken};
+use eonpro_core::phi::{Binding, Cell, FieldSealing, IndexDef, IndexToken, Row, Suite};
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
 use eonpro_core::time::SharedClock;
 use zeroize::Zeroizing;
@@ -14,13 +14,18 @@ use crate::cache::Slot;
 use crate::cobblestone::{Cause, StreamOpener, StreamSealer};
 use crate::envelope::{self, Content, HEAD_LEN};
 use crate::events::Refusal;
+use crate::key_type::KeyType;
 use crate::live::LiveKeys;
+use crate::padding;
+use crate::random::SaltPool;
+use crate::sealing_key::SealingKey;
 
 /// Made by [`Encryption::warm`](crate::Encryption::warm), for the tenant of the scope it was given.
 ///
 /// Works until the vault's `cache_ttl` is over, then fails with [`SealError::Disabled`]: warm one
-/// per request. Fails with [`SealError::Shredded`] from the moment at which the tenant's keys are
-/// destroyed in this process.
+/// per request, and do not keep it across a fork or in a process image that is resumed twice, for it
+/// draws its salts sixteen at a time. Fails with [`SealError::Shredded`] from the moment at which
+/// the tenant's keys are destroyed in this process.
 pub struct TenantCipher {
     pub(crate) live: Arc<LiveKeys>,
     pub(crate) slot: Arc<Slot>,
@@ -29,14 +34,15 @@ pub struct TenantCipher {
     pub(crate) clock: SharedClock,
     pub(crate) alarms: Alarms,
     pub(crate) max_message: usize,
+    pub(crate) salts: SaltPool,
 }
 
 impl TenantCipher {
-    /// Seals `plaintext` for `cell` under the present key of `purpose`.
+    /// Seals `plaintext` for `cell` under the present key of `purpose`, in the standard suite.
     ///
     /// # Errors
-    /// [`SealError::UnknownKey`] if the purpose has no key yet: seal once through
-    /// [`Sealer`](eonpro_core::port::Sealer). [`SealError::LimitExceeded`] beyond
+    /// [`SealError::UnknownKey`] if the purpose has no key yet: warm with
+    /// [`warm_for`](crate::Encryption::warm_for). [`SealError::LimitExceeded`] beyond
     /// `max_message_bytes`.
     pub fn seal(
         &self,
@@ -44,13 +50,65 @@ impl TenantCipher {
         cell: &Cell<'_>,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
+        let mut out = Vec::new();
+        self.seal_into(purpose, FieldSealing::STANDARD, cell, plaintext, &mut out)?;
+        Ok(out)
+    }
+
+    /// Seals `plaintext` as `sealing` says and appends the sealed value to `out`.
+    ///
+    /// Where `out` has room for [`sealed_len`](Self::sealed_len), nothing is allocated, but for
+    /// padding. After an error `out` is as it was.
+    ///
+    /// # Errors
+    /// As [`Self::seal`]; [`SealError::LowCardinality`] for a deterministic column of few distinct
+    /// values that nobody allowed; [`SealError::Unsupported`] for a deterministic value that is bound
+    /// to its row, or for padding beyond [`FieldSealing::MAX_PAD`].
+    pub fn seal_into(
+        &self,
+        purpose: KeyPurpose,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         if plaintext.len() > self.max_message {
             return Err(SealError::LimitExceeded);
         }
-        self.keys()?.seal(Content::Value, purpose, cell, plaintext)
+        let keys = self.keys()?;
+        if sealing.suite == Suite::Deterministic {
+            check_deterministic(&keys, sealing, cell)?;
+        }
+        let of = KeyType {
+            purpose,
+            suite: sealing.suite,
+        };
+        let cell = &bound(sealing, cell);
+        let salt = || self.salts.take();
+        match sealing.pad {
+            0 => keys.seal(Content::Value, of, cell, salt, plaintext, out),
+            class => {
+                let padded = padding::pad(plaintext, class)?;
+                keys.seal(Content::Padded, of, cell, salt, &padded, out)
+            }
+        }
     }
 
-    /// Opens what was sealed for the same tenant, purpose and cell.
+    /// The length of the sealed form of `plain` bytes; `None` if that does not fit `usize`, or for
+    /// impossible padding.
+    #[must_use]
+    pub fn sealed_len(sealing: FieldSealing, plain: usize) -> Option<usize> {
+        let padded = match sealing.pad {
+            0 => plain,
+            class => plain
+                .checked_add(1)?
+                .checked_next_multiple_of(usize::from(class))?,
+        };
+        SealingKey::sealed_len(sealing.suite, padded)
+    }
+
+    /// Opens what was sealed, without padding, for the same tenant, purpose and cell. The key that the
+    /// value names tells its suite.
     ///
     /// # Errors
     /// [`SealError::Authentication`] for anything else, without telling why.
@@ -60,9 +118,32 @@ impl TenantCipher {
         cell: &Cell<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open_field(purpose, FieldSealing::STANDARD, cell, sealed)
+    }
+
+    /// Opens what [`Self::seal_into`] sealed with the same binding, and with or without padding as
+    /// `sealing` says. The suite may be another: the key that the value names tells it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_field(
+        &self,
+        purpose: KeyPurpose,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let keys = self.keys()?;
-        keys.open(Content::Value, purpose, cell, sealed)
-            .map_err(|cause| self.refuse(&keys, cell, sealed, cause))
+        let content = match sealing.pad {
+            0 => Content::Value,
+            _ => Content::Padded,
+        };
+        let opened = keys.open(content, purpose, &bound(sealing, cell), sealed);
+        let unpadded = opened.and_then(|mut plain| match content {
+            Content::Padded if !padding::unpad(&mut plain) => Err(Cause::Tag),
+            _ => Ok(plain),
+        });
+        unpadded.map_err(|cause| self.refuse(&keys, cell, sealed, cause))
     }
 
     /// The blind index token of `text`, to store or to look for.
@@ -84,12 +165,7 @@ impl TenantCipher {
         cell: &Cell<'_>,
         out: &mut Vec<u8>,
     ) -> Result<StreamSealer, SealError> {
-        let keys = self.keys()?;
-        let key = keys
-            .primary(purpose.as_str())
-            .ok_or(SealError::UnknownKey)?;
-        keys.place(Content::Value, purpose, cell)
-            .begin(key.id, &key.key, out)
+        self.keys()?.begin_stream(purpose, cell, out)
     }
 
     /// Begins to open a stream, or a value, by its first [`HEAD_LEN`] bytes.
@@ -103,18 +179,12 @@ impl TenantCipher {
         head: &[u8; HEAD_LEN],
     ) -> Result<StreamOpener, SealError> {
         let keys = self.keys()?;
-        let begun = || {
-            let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
-            let header = header.try_into().map_err(|_| Cause::Tag)?;
-            let key = keys.opening(id, purpose)?;
-            keys.place(Content::Value, purpose, cell)
-                .resume(id, &key.key, header)
-        };
-        begun().map_err(|cause| self.refuse(&keys, cell, head, cause))
+        keys.resume_stream(purpose, cell, head)
+            .map_err(|cause| self.refuse(&keys, cell, head, cause))
     }
 
     /// The newest keys of this process, so that a cipher reads what a later epoch sealed.
-    fn keys(&self) -> Result<Arc<LiveKeys>, SealError> {
+    pub(crate) fn keys(&self) -> Result<Arc<LiveKeys>, SealError> {
         let now = self.clock.monotonic();
         self.live.usable(now)?;
         match self.slot.get() {
@@ -126,35 +196,57 @@ impl TenantCipher {
         }
     }
 
-    fn refuse(&self, keys: &LiveKeys, cell: &Cell<'_>, sealed: &[u8], cause: Cause) -> SealError {
+    pub(crate) fn refuse(
+        &self,
+        keys: &LiveKeys,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+        cause: Cause,
+    ) -> SealError {
+        let refusal = Refusal::new(
+            cell.table(),
+            Some(cell.column()),
+            self.epoch_of(keys, sealed),
+            cause,
+        );
+        self.alarms.raise(Some(self.cx.clone()), refusal);
+        SealError::from(cause)
+    }
+
+    /// The epoch of the key that `sealed` names, 0 if there is none.
+    pub(crate) fn epoch_of(&self, keys: &LiveKeys, sealed: &[u8]) -> u64 {
         let named = envelope::split(sealed).map(|(id, _)| id);
         let key = named.and_then(|id| keys.key(id));
         if named.is_some() && key.is_none() {
             // Another process may have turned the epoch: the next to ask fetches the keys again.
             self.slot.mark_stale();
         }
-        let epoch = key.map_or(0, |key| key.epoch);
-        self.alarms
-            .raise(Some(self.cx.clone()), Refusal::new(cell, epoch, cause));
-        SealError::from(cause)
+        key.map_or(0, |key| key.epoch)
     }
 }
 
-/// Seals record fields under [`KeyPurpose::RECORDS`].
-impl FieldSealer for TenantCipher {
-    fn seal(&mut self, cell: &Cell<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        Self::seal(self, KeyPurpose::RECORDS, cell, plaintext)
+/// Equal ciphertexts in different rows are what deterministic sealing is for; they must not tell the
+/// values by how frequent they are.
+fn check_deterministic(
+    keys: &LiveKeys,
+    sealing: FieldSealing,
+    cell: &Cell<'_>,
+) -> Result<(), SealError> {
+    if sealing.bind != Binding::Column {
+        return Err(SealError::Unsupported);
     }
-
-    fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
-        Self::index(self, index, text)
+    let few = sealing.cardinality < FieldSealing::MIN_CARDINALITY;
+    if few && !keys.allows_low_cardinality(cell.table(), cell.column()) {
+        return Err(SealError::LowCardinality);
     }
+    Ok(())
 }
 
-/// Opens record fields sealed under [`KeyPurpose::RECORDS`].
-impl FieldOpener for TenantCipher {
-    fn open(&mut self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        Self::open(self, KeyPurpose::RECORDS, cell, sealed)
+/// The cell to which a value is bound.
+fn bound<'a>(sealing: FieldSealing, cell: &Cell<'a>) -> Cell<'a> {
+    match sealing.bind {
+        Binding::Row => *cell,
+        Binding::Column => Cell::new(cell.table(), cell.column(), Row::ANY),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::CryptoError;
+use crate::primitives::Primitives;
 
 /// Settings of a [`Vault`](crate::Vault).
 #[non_exhaustive]
@@ -21,6 +22,8 @@ pub struct EncryptionConfig {
     /// The longest value that is sealed or opened in one piece. At most 1 GiB; longer values are
     /// streamed.
     pub max_message_bytes: usize,
+    /// The library at work. Values are the same with each.
+    pub primitives: Primitives,
     /// How many failures to open wait for the audit log when they come from synchronous calls.
     pub alarm_queue: usize,
 }
@@ -33,6 +36,7 @@ impl Default for EncryptionConfig {
             unknown_keys: 4096,
             unknown_key_ttl: Duration::from_secs(5),
             max_message_bytes: 64 * 1024 * 1024,
+            primitives: Primitives::Ring,
             alarm_queue: 1024,
         }
     }

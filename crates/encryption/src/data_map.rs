@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use eonpro_core::phi::{IndexDef, PhiField, PhiSchema};
+use eonpro_core::phi::{Binding, IndexDef, PhiField, PhiSchema, RecordMode, Suite};
 
 const INTRODUCTION: &str = "\
 A field that is *sealed* is PHI. It is stored as the ciphertext of one cell: it opens for its tenant,
@@ -55,20 +55,44 @@ fn section(page: &mut String, schema: &PhiSchema) {
         schema.table.as_str(),
     );
     for field in schema.fields {
-        row(page, field);
+        row(page, schema, field);
     }
 }
 
-fn row(page: &mut String, field: &PhiField) {
+fn row(page: &mut String, schema: &PhiSchema, field: &PhiField) {
     let indexes: Vec<String> = field.indexes.iter().map(describe).collect();
     let _infallible = writeln!(
         page,
         "| `{}` | `{}` | {} | {} |",
         field.name,
         field.column.as_str(),
-        if field.sealed { "sealed" } else { "in clear" },
+        stored(schema, field),
         indexes.join("; "),
     );
+}
+
+/// How a field lies in the store.
+fn stored(schema: &PhiSchema, field: &PhiField) -> String {
+    let Some(sealing) = field.sealing else {
+        return "in clear".to_owned();
+    };
+    let mut how = match schema.mode {
+        RecordMode::Whole => "sealed with its record".to_owned(),
+        RecordMode::Fields => "sealed".to_owned(),
+    };
+    if sealing.suite != Suite::Standard {
+        let _infallible = write!(how, ", {}", sealing.suite.as_str());
+    }
+    if sealing.suite == Suite::Deterministic {
+        let _infallible = write!(how, " (about {} values)", sealing.cardinality);
+    }
+    if sealing.pad != 0 {
+        let _infallible = write!(how, ", padded to {} bytes", sealing.pad);
+    }
+    if sealing.bind == Binding::Column {
+        how.push_str(", bound to its column only");
+    }
+    how
 }
 
 fn describe(index: &IndexDef) -> String {
@@ -85,23 +109,24 @@ fn describe(index: &IndexDef) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eonpro_core::phi::{Column, Normalizer, Table};
+    use eonpro_core::phi::{Column, FieldSealing, Normalizer, Table};
 
     const PATIENTS: Table = Table::new("patients");
     const SCHEMA: PhiSchema = PhiSchema {
         name: "Patient",
         table: PATIENTS,
+        mode: RecordMode::Fields,
         fields: &[
             PhiField {
                 name: "id",
                 column: Column::new("id"),
-                sealed: false,
+                sealing: None,
                 indexes: &[],
             },
             PhiField {
                 name: "family",
                 column: Column::new("family-name"),
-                sealed: true,
+                sealing: Some(FieldSealing::STANDARD),
                 indexes: &[IndexDef {
                     table: PATIENTS,
                     column: Column::new("family-name"),
@@ -134,6 +159,7 @@ mod tests {
         let visit = PhiSchema {
             name: "Visit",
             table: Table::new("visits"),
+            mode: RecordMode::Fields,
             fields: &[],
         };
         let page = data_map_page("the test", &[&visit, &SCHEMA]);

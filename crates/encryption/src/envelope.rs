@@ -1,18 +1,15 @@
 //! Sealed values: the 5-byte prefix, and the context that binds a value to its place.
 //!
-//! `0x01 || key id (4, big endian) || Cobblestone-256 message`, with the context
-//! `PAE(label, "Cobblestone-256" || prefix, scope, purpose, table, column, row)`. The label keeps
-//! values, wrapped data keys and the parts that data keys seal apart from each other.
+//! `0x01 || key id (4, big endian) || message`, with the context
+//! `PAE(label, suite || prefix, scope, purpose, table, column, row)`. The label keeps values, padded
+//! values, records, wrapped data keys and the parts that data keys seal apart from each other.
 
-use eonpro_core::id::TenantId;
-use eonpro_core::phi::Cell;
-use eonpro_core::port::SealError;
-use zeroize::Zeroizing;
-
-use crate::cobblestone::{Cause, HEADER_LEN, InputKey, StreamOpener, StreamSealer};
+use crate::cobblestone::HEADER_LEN;
 use crate::keyset::KeyId;
+use eonpro_core::id::TenantId;
+use eonpro_core::phi::{Cell, Suite};
 
-/// Bytes before the Cobblestone-256 message.
+/// Bytes before the message.
 pub const PREFIX_LEN: usize = 5;
 /// Bytes at the start of a sealed stream that [`TenantCipher::open_stream`] wants first.
 ///
@@ -20,14 +17,21 @@ pub const PREFIX_LEN: usize = 5;
 pub const HEAD_LEN: usize = PREFIX_LEN + HEADER_LEN;
 
 const VERSION: u8 = 1;
-const SUITE: &[u8; 15] = b"Cobblestone-256";
 const PARTS: usize = 7;
+/// The longest name of a suite.
+const SUITE_LEN: usize = 15;
+/// The longest context that needs no allocation: all of those of records.
+const INLINE_LEN: usize = 384;
 
 /// What is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A value of the caller.
     Value,
+    /// A value of the caller, padded.
+    Padded,
+    /// A record as a whole.
+    Record,
     /// A data key.
     WrappedKey,
     /// A part sealed by a data key.
@@ -38,9 +42,19 @@ impl Content {
     const fn label(self) -> &'static [u8] {
         match self {
             Self::Value => b"eonpro/phi/v1",
+            Self::Padded => b"eonpro/padded/v1",
+            Self::Record => b"eonpro/record/v1",
             Self::WrappedKey => b"eonpro/wrap/v1",
             Self::Part => b"eonpro/part/v1",
         }
+    }
+}
+
+const fn suite_name(suite: Suite) -> &'static [u8] {
+    match suite {
+        Suite::Standard => b"Cobblestone-256",
+        Suite::Compact => b"XAES-256-GCM",
+        Suite::Deterministic => b"AES-SIV",
     }
 }
 
@@ -51,7 +65,11 @@ pub(crate) struct Place<'a> {
     pub(crate) tenant: &'a Option<TenantId>,
     /// Empty for parts, so that their data key can be rewrapped for another purpose.
     pub(crate) purpose: &'a str,
-    pub(crate) cell: &'a Cell<'a>,
+    pub(crate) table: &'a str,
+    /// Empty for a record as a whole.
+    pub(crate) column: &'a str,
+    /// Empty for what is bound to its column only.
+    pub(crate) row: &'a [u8],
 }
 
 /// `system`, or the 16 bytes of the tenant's id.
@@ -74,65 +92,47 @@ pub(crate) fn split(sealed: &[u8]) -> Option<(KeyId, &[u8])> {
     (*version == VERSION).then_some((KeyId::from_be_bytes([*a, *b, *c, *d]), message))
 }
 
-impl Place<'_> {
-    pub(crate) fn seal(
-        &self,
-        id: KeyId,
-        key: &InputKey,
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        let mut out = Vec::new();
-        self.with_context(id, |context| {
-            key.seal_after(&prefix(id), context, plaintext, &mut out)
-        })?;
-        Ok(out)
-    }
-
-    pub(crate) fn open(
-        &self,
-        id: KeyId,
-        key: &InputKey,
-        message: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
-        self.with_context(id, |context| key.open_or_cause(context, message))
-    }
-
-    pub(crate) fn begin(
-        &self,
-        id: KeyId,
-        key: &InputKey,
-        out: &mut Vec<u8>,
-    ) -> Result<StreamSealer, SealError> {
-        out.extend_from_slice(&prefix(id));
-        self.with_context(id, |context| StreamSealer::begin(key, context, out))
-    }
-
-    pub(crate) fn resume(
-        &self,
-        id: KeyId,
-        key: &InputKey,
-        header: &[u8; HEADER_LEN],
-    ) -> Result<StreamOpener, Cause> {
-        self.with_context(id, |context| {
-            StreamOpener::begin_or_cause(key, context, header)
-        })
+impl<'a> Place<'a> {
+    pub(crate) fn new(
+        content: Content,
+        tenant: &'a Option<TenantId>,
+        purpose: &'a str,
+        cell: &'a Cell<'a>,
+    ) -> Self {
+        Self {
+            content,
+            tenant,
+            purpose,
+            table: cell.table().as_str(),
+            column: cell.column().as_str(),
+            row: cell.row().as_bytes(),
+        }
     }
 
     /// Hands over the context, piece by piece and without a buffer: it equals
     /// [`eonpro_core::pae::encode`] of the seven parts.
-    pub(crate) fn with_context<R>(&self, id: KeyId, use_it: impl FnOnce(&[&[u8]]) -> R) -> R {
-        let mut suite = [0; SUITE.len() + PREFIX_LEN];
-        let (name, named_key) = suite.split_at_mut(SUITE.len());
-        name.copy_from_slice(SUITE);
-        named_key.copy_from_slice(&prefix(id));
+    pub(crate) fn with_context<R>(
+        &self,
+        suite: Suite,
+        id: KeyId,
+        use_it: impl FnOnce(&[&[u8]]) -> R,
+    ) -> R {
+        let mut buffer = [0; SUITE_LEN + PREFIX_LEN];
+        let name = suite_name(suite);
+        let named_key = prefix(id);
+        let mut length = 0;
+        for (place, byte) in buffer.iter_mut().zip(name.iter().chain(&named_key)) {
+            *place = *byte;
+            length += 1;
+        }
         let parts: [&[u8]; PARTS] = [
             self.content.label(),
-            &suite,
+            buffer.get(..length).unwrap_or(&buffer),
             scope_bytes(self.tenant),
             self.purpose.as_bytes(),
-            self.cell.table().as_str().as_bytes(),
-            self.cell.column().as_str().as_bytes(),
-            self.cell.row().as_bytes(),
+            self.table.as_bytes(),
+            self.column.as_bytes(),
+            self.row,
         ];
         let count = (PARTS as u64).to_le_bytes();
         let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
@@ -142,6 +142,34 @@ impl Place<'_> {
             &count, l0, p0, l1, p1, l2, p2, l3, p3, l4, p4, l5, p5, l6, p6,
         ])
     }
+
+    /// Hands over the context as one string, for suites that take it as associated data.
+    pub(crate) fn with_aad<R>(
+        &self,
+        suite: Suite,
+        id: KeyId,
+        use_it: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        self.with_context(suite, id, |pieces| joined(pieces, use_it))
+    }
+}
+
+/// Hands over `pieces` as one string, on the stack if it is short.
+pub(crate) fn joined<R>(pieces: &[&[u8]], use_it: impl FnOnce(&[u8]) -> R) -> R {
+    let mut buffer = [0; INLINE_LEN];
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let Some(joined) = buffer.get_mut(..length) else {
+        return use_it(&pieces.concat());
+    };
+    let mut start = 0;
+    for piece in pieces {
+        let end = start + piece.len();
+        if let Some(place) = joined.get_mut(start..end) {
+            place.copy_from_slice(piece);
+        }
+        start = end;
+    }
+    use_it(joined)
 }
 
 #[cfg(test)]
@@ -160,6 +188,8 @@ mod tests {
         let tenant = TenantId::from_uuid(uuid::Uuid::from_u128(7));
         for (content, label) in [
             (Content::Value, "eonpro/phi/v1"),
+            (Content::Padded, "eonpro/padded/v1"),
+            (Content::Record, "eonpro/record/v1"),
             (Content::WrappedKey, "eonpro/wrap/v1"),
             (Content::Part, "eonpro/part/v1"),
         ] {
@@ -171,25 +201,43 @@ mod tests {
                     bytes
                 }),
             ] {
-                let place = Place {
-                    content,
-                    tenant: &tenant,
-                    purpose: "records",
-                    cell: &cell,
-                };
-                let context =
-                    place.with_context(KeyId::from_be_bytes([1, 2, 3, 4]), |parts| parts.concat());
-                let documented = pae::encode(&[
-                    label.as_bytes(),
-                    b"Cobblestone-256\x01\x01\x02\x03\x04",
-                    &scope,
-                    b"records",
-                    b"patients",
-                    b"ssn",
-                    b"row",
-                ]);
-                assert_eq!(context, documented);
+                let place = Place::new(content, &tenant, "records", &cell);
+                for (suite, name) in [
+                    (Suite::Standard, "Cobblestone-256"),
+                    (Suite::Compact, "XAES-256-GCM"),
+                    (Suite::Deterministic, "AES-SIV"),
+                ] {
+                    let id = KeyId::from_be_bytes([1, 2, 3, 4]);
+                    let documented = pae::encode(&[
+                        label.as_bytes(),
+                        &[name.as_bytes(), b"\x01\x01\x02\x03\x04"].concat(),
+                        &scope,
+                        b"records",
+                        b"patients",
+                        b"ssn",
+                        b"row",
+                    ]);
+                    let pieces = place.with_context(suite, id, |pieces| pieces.concat());
+                    assert_eq!(pieces, documented);
+                    assert_eq!(place.with_aad(suite, id, <[u8]>::to_vec), documented);
+                }
             }
+        }
+    }
+
+    #[test]
+    fn a_context_that_does_not_fit_the_buffer_is_whole_all_the_same() {
+        for length in [200, 250, INLINE_LEN, 5000] {
+            let row = vec![7; length];
+            let cell = Cell::new(
+                Table::new("patients"),
+                Column::new("ssn"),
+                Row::named(&row).unwrap(),
+            );
+            let place = Place::new(Content::Value, &None, "records", &cell);
+            let id = KeyId::from_be_bytes([1, 2, 3, 4]);
+            let joined = place.with_context(Suite::Compact, id, |pieces| pieces.concat());
+            assert_eq!(place.with_aad(Suite::Compact, id, <[u8]>::to_vec), joined);
         }
     }
 

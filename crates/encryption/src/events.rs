@@ -1,5 +1,6 @@
 //! What encryption announces: KEY-001 a key was created, KEY-002 a key has a new epoch, KEY-003 a
-//! scope's keys are destroyed, KEY-005 something sealed did not open.
+//! scope's keys are destroyed, KEY-005 something sealed did not open, KEY-006 a column of few distinct
+//! values may be sealed deterministically.
 //!
 //! A key is named `<scope>/<purpose or kek>/<key id>`. No event carries a sealed field, so the audit
 //! log never needs a key in order to hear about keys.
@@ -7,14 +8,22 @@
 use eonpro_core::RequestContext;
 use eonpro_core::event::catalogue::key;
 use eonpro_core::event::{Code, EmitError, Emitter, Outcome};
-use eonpro_core::phi::Cell;
+use eonpro_core::phi::{Column, Suite, Table};
 use eonpro_core::port::SealScope;
 
 use crate::cobblestone::Cause;
+use crate::key_type::split_role;
 use crate::keyset::{KeyId, StoredKey};
 use crate::service::{KeyTurned, ShredApproval};
 
-const ALGORITHM: Code = Code::constant("cobblestone-256");
+/// The algorithm of a role's keys; key-encryption keys are of the standard suite.
+fn algorithm(role: &str) -> Code {
+    Code::constant(match split_role(role).1 {
+        Suite::Standard => "cobblestone-256",
+        Suite::Compact => "xaes-256-gcm",
+        Suite::Deterministic => "aes-siv",
+    })
+}
 
 fn code(text: String) -> Code {
     Code::new(text).unwrap_or(Code::constant("unnamed"))
@@ -42,7 +51,7 @@ pub(crate) async fn created(
     let event = key::Created {
         key_id: key_code(scope, stored.role.name(), stored.id),
         key_purpose: code(stored.role.name().to_owned()),
-        algorithm: ALGORITHM,
+        algorithm: algorithm(stored.role.name()),
         custody: code(custody.to_owned()),
     };
     emitter.emit_after(cx, event).await
@@ -83,18 +92,41 @@ pub(crate) async fn destroyed(
     emitter.emit(cx, event).await
 }
 
+/// KEY-006: a column of few distinct values is about to be allowed deterministic sealing.
+pub(crate) async fn low_cardinality_allowed(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    part: Code,
+) -> Result<(), EmitError> {
+    let event = key::CryptoEncryptionStatusChanged {
+        scope: part,
+        old_status: Code::constant("randomized"),
+        new_status: Code::constant("deterministic-low-cardinality"),
+    };
+    emitter.emit(cx, event).await
+}
+
+/// How KEY-006 names a column; `None` if the names are too long for a code.
+pub(crate) fn column_code(scope: SealScope, table: Table, column: Column) -> Option<Code> {
+    let (table, column) = (table.as_str(), column.as_str());
+    Code::new(format!("{}/{table}/{column}", scope_code(scope))).ok()
+}
+
 /// What did not open, in the terms of KEY-005.
 #[derive(Debug)]
 pub(crate) struct Refusal(key::CryptoDecryptFailed);
 
 impl Refusal {
-    /// `epoch` is that of the key that was named, 0 if there is none. The row is not told: a row
-    /// may be named by any bytes.
-    pub(crate) fn new(cell: &Cell<'_>, epoch: u64, cause: Cause) -> Self {
+    /// `epoch` is that of the key that was named, 0 if there is none. A record as a whole has no
+    /// column. The row is not told: a row may be named by any bytes.
+    pub(crate) fn new(table: Table, column: Option<Column>, epoch: u64, cause: Cause) -> Self {
         Self(key::CryptoDecryptFailed {
             object: None,
-            table: code(cell.table().as_str().to_owned()),
-            column: code(cell.column().as_str().to_owned()),
+            table: code(table.as_str().to_owned()),
+            column: match column {
+                Some(column) => code(column.as_str().to_owned()),
+                None => Code::constant("record"),
+            },
             key_version: epoch,
             cause: Code::constant(match cause {
                 Cause::Key => "key",

@@ -14,6 +14,9 @@ use crate::error::CryptoError;
 /// The most keys of one scope, destroyed ones included.
 pub const MAX_KEYS: usize = 1024;
 
+/// The most columns of one scope that are allowed deterministic sealing despite few values.
+pub(crate) const MAX_LOW_CARDINALITY: usize = 64;
+
 /// The purposes whose keys every scope has from the start.
 pub(crate) const STANDARD: [&str; 8] = [
     KeyPurpose::RECORDS.as_str(),
@@ -126,6 +129,8 @@ pub(crate) struct Keyset {
     /// The root key that wrapped the key-encryption key in use.
     pub(crate) root: Box<str>,
     pub(crate) keys: Vec<StoredKey>,
+    /// Columns of few distinct values that may be sealed deterministically, as `table/column`.
+    pub(crate) low_cardinality: Vec<Box<str>>,
 }
 
 /// What remains of a destroyed scope.
@@ -221,6 +226,9 @@ impl Keyset {
         if self.keys.len() > MAX_KEYS {
             return Err(CryptoError::Record("more than 1024 keys"));
         }
+        if self.low_cardinality.len() > MAX_LOW_CARDINALITY {
+            return Err(CryptoError::Record("more than 64 allowed columns"));
+        }
         self.wrapping()?;
         let mut ids: Vec<KeyId> = self.keys.iter().map(|key| key.id).collect();
         ids.sort_unstable();
@@ -270,6 +278,7 @@ mod tests {
                 key(1, KeyRole::Wrapping, 1),
                 key(2, KeyRole::data("records"), 1),
             ],
+            low_cardinality: Vec::new(),
         }
     }
 

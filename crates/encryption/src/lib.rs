@@ -82,16 +82,26 @@ mod envelope;
 mod epoch;
 mod error;
 mod events;
+mod fields;
+mod key_type;
 mod keyset;
 mod live;
+mod material;
 mod normalize;
+mod padding;
+mod primitives;
+mod random;
 mod record;
 mod repository;
 mod root;
 mod schedule;
+mod sealing_key;
 mod search;
 mod service;
+mod siv;
 mod vault;
+mod whole;
+mod xaes;
 
 pub use cipher::TenantCipher;
 pub use config::{EncryptionConfig, KdfCost};
@@ -99,15 +109,17 @@ pub use data_map::data_map_page;
 pub use envelope::{HEAD_LEN, PREFIX_LEN};
 pub use epoch::{Destruction, EpochId, EpochKeys};
 pub use error::CryptoError;
+pub use key_type::KeyType;
 pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
 pub use normalize::MAX_INDEX_TEXT;
+pub use primitives::{CryptoProfile, Primitives};
 pub use root::{RootKey, RootKeyId, WrapContext};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
 pub use vault::{Vault, VaultParts};
 
 pub use eonpro_core::phi::{
-    Cell, Column, IndexDef, IndexToken, Normalizer, Phi, PhiRecord, PhiRecords, PhiSchema,
-    PhiValue, Row, Sealed, Table,
+    Binding, Cell, Column, FieldSealing, IndexDef, IndexToken, Normalizer, Phi, PhiRecord,
+    PhiRecords, PhiSchema, PhiValue, RecordHead, RecordMode, Row, Sealed, Suite, Table,
 };
 pub use eonpro_core::port::{KeyPurpose, SealError, SealScope, Sealer};
 pub use eonpro_derive::PhiRecord;

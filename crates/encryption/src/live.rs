@@ -7,19 +7,25 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use eonpro_core::id::TenantId;
 use eonpro_core::pae;
-use eonpro_core::phi::{Cell, IndexDef, IndexToken};
+use eonpro_core::phi::{Cell, Column, IndexDef, IndexToken, Row, Suite, Table};
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
 use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::Monotonic;
 use zeroize::Zeroizing;
 
-use crate::cobblestone::{Cause, InputKey};
+use crate::cobblestone::{Cause, InputKey, StreamOpener, StreamSealer};
 use crate::envelope::{self, Content, Place, scope_bytes};
 use crate::error::CryptoError;
+use crate::key_type::{KeyType, split_role};
 use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, STANDARD, StoredKey};
+use crate::material::KeyMaterial;
+use crate::primitives::Primitives;
+use crate::random::SALT_LEN;
 use crate::schedule::MacSchedule;
+use crate::sealing_key::SealingKey;
 use crate::search;
+use crate::whole::{RecordKey, WholeSealer};
 
 /// The most index keys that one scope keeps at hand; further ones are derived each time.
 const MAX_INDEX_KEYS: usize = 256;
@@ -34,8 +40,7 @@ pub(crate) struct LiveKey {
     pub(crate) id: KeyId,
     pub(crate) purpose: Box<str>,
     pub(crate) epoch: u64,
-    pub(crate) key: InputKey,
-    primary: bool,
+    pub(crate) key: SealingKey,
     announced: AtomicBool,
 }
 
@@ -52,8 +57,10 @@ pub(crate) struct LiveKeys {
     pub(crate) version: Version,
     pub(crate) expires: Monotonic,
     state: AtomicU8,
-    keys: HashMap<KeyId, LiveKey>,
-    primaries: HashMap<Box<str>, KeyId>,
+    keys: HashMap<KeyId, Arc<LiveKey>>,
+    /// Few, so looking through them is quicker than hashing.
+    primaries: Vec<Arc<LiveKey>>,
+    low_cardinality: Vec<Box<str>>,
     index_keys: RwLock<HashMap<IndexDef, Arc<MacSchedule>>>,
 }
 
@@ -65,27 +72,28 @@ impl LiveKeys {
         kek: &KeyBytes<32>,
         version: Version,
         expires: Monotonic,
+        primitives: Primitives,
     ) -> Result<Self, CryptoError> {
         let tenant = scope.tenant();
         let wrapping = Wrapping::new(tenant, keyset.wrapping()?.id, kek);
         let mut keys = HashMap::new();
-        let mut primaries = HashMap::new();
+        let mut primaries = Vec::new();
         for stored in keyset.data_keys() {
-            let KeyRole::Data(purpose) = &stored.role else {
+            let KeyRole::Data(role) = &stored.role else {
                 continue;
             };
-            let primary = stored.state == KeyState::Primary;
-            if primary {
-                primaries.insert(purpose.clone(), stored.id);
-            }
-            let live = LiveKey {
+            let (purpose, suite) = split_role(role);
+            let key = SealingKey::new(primitives, suite, &wrapping.unwrap(stored)?);
+            let live = Arc::new(LiveKey {
                 id: stored.id,
-                purpose: purpose.clone(),
+                purpose: purpose.into(),
                 epoch: stored.epoch,
-                key: InputKey::new(&wrapping.unwrap(stored)?),
-                primary,
+                key: key.ok_or(CryptoError::Record("data key of another length"))?,
                 announced: AtomicBool::new(stored.announced),
-            };
+            });
+            if stored.state == KeyState::Primary {
+                primaries.push(Arc::clone(&live));
+            }
             keys.insert(stored.id, live);
         }
         Ok(Self {
@@ -95,6 +103,7 @@ impl LiveKeys {
             state: AtomicU8::new(USABLE),
             keys,
             primaries,
+            low_cardinality: keyset.low_cardinality.clone(),
             index_keys: RwLock::default(),
         })
     }
@@ -131,17 +140,31 @@ impl LiveKeys {
     pub(crate) fn is_complete(&self) -> bool {
         STANDARD
             .iter()
-            .all(|name| self.primaries.contains_key(*name))
-            && self.keys.values().all(LiveKey::is_announced)
+            .all(|purpose| self.primary(purpose, Suite::Standard).is_some())
+            && self.keys.values().all(|key| key.is_announced())
     }
 
     pub(crate) fn key(&self, id: KeyId) -> Option<&LiveKey> {
-        self.keys.get(&id)
+        self.keys.get(&id).map(|key| &**key)
     }
 
-    pub(crate) fn primary(&self, purpose: &str) -> Option<&LiveKey> {
-        let key = self.keys.get(self.primaries.get(purpose)?)?;
-        key.primary.then_some(key)
+    pub(crate) fn primary(&self, purpose: &str, suite: Suite) -> Option<&LiveKey> {
+        let fits = |key: &&Arc<LiveKey>| key.key.suite() == suite && *key.purpose == *purpose;
+        self.primaries.iter().find(fits).map(|key| &**key)
+    }
+
+    /// Whether somebody allowed that column deterministic sealing despite few distinct values.
+    pub(crate) fn allows_low_cardinality(&self, table: Table, column: Column) -> bool {
+        self.low_cardinality
+            .iter()
+            .any(|allowed| allowed.split_once('/') == Some((table.as_str(), column.as_str())))
+    }
+
+    /// The primary key of the standard suite, which alone streams and derives.
+    fn standard(&self, purpose: &str) -> Result<(KeyId, &InputKey), SealError> {
+        let live = self.primary(purpose, Suite::Standard);
+        let found = live.and_then(|live| Some((live.id, live.key.standard()?)));
+        found.ok_or(SealError::UnknownKey)
     }
 
     pub(crate) fn place<'a>(
@@ -150,26 +173,24 @@ impl LiveKeys {
         purpose: KeyPurpose,
         cell: &'a Cell<'a>,
     ) -> Place<'a> {
-        Place {
-            content,
-            tenant: &self.tenant,
-            purpose: purpose.as_str(),
-            cell,
-        }
+        Place::new(content, &self.tenant, purpose.as_str(), cell)
     }
 
+    /// Appends the sealed value to `out`, under the primary key of that type.
     pub(crate) fn seal(
         &self,
         content: Content,
-        purpose: KeyPurpose,
+        of: KeyType,
         cell: &Cell<'_>,
+        salt: impl FnOnce() -> Result<[u8; SALT_LEN], SealError>,
         plaintext: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        let key = self
-            .primary(purpose.as_str())
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        let live = self
+            .primary(of.purpose.as_str(), of.suite)
             .ok_or(SealError::UnknownKey)?;
-        self.place(content, purpose, cell)
-            .seal(key.id, &key.key, plaintext)
+        let place = self.place(content, of.purpose, cell);
+        live.key.seal(&place, live.id, salt, plaintext, out)
     }
 
     pub(crate) fn open(
@@ -180,15 +201,94 @@ impl LiveKeys {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let (id, message) = envelope::split(sealed).ok_or(Cause::Tag)?;
-        let key = self.opening(id, purpose)?;
-        self.place(content, purpose, cell)
-            .open(id, &key.key, message)
+        let live = self.opening(id, purpose)?;
+        let place = self.place(content, purpose, cell);
+        live.key.open(&place, id, message)
     }
 
     pub(crate) fn opening(&self, id: KeyId, purpose: KeyPurpose) -> Result<&LiveKey, Cause> {
         self.key(id)
             .filter(|key| *key.purpose == *purpose.as_str())
             .ok_or(Cause::Key)
+    }
+
+    /// Begins a stream and appends its head to `out`.
+    pub(crate) fn begin_stream(
+        &self,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<StreamSealer, SealError> {
+        let (id, key) = self.standard(purpose.as_str())?;
+        let place = self.place(Content::Value, purpose, cell);
+        out.extend_from_slice(&envelope::prefix(id));
+        place.with_context(Suite::Standard, id, |context| {
+            StreamSealer::begin(key, context, out)
+        })
+    }
+
+    /// Begins to open a stream by its head.
+    pub(crate) fn resume_stream(
+        &self,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        head: &[u8; envelope::HEAD_LEN],
+    ) -> Result<StreamOpener, Cause> {
+        let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
+        let header = header.try_into().map_err(|_| Cause::Tag)?;
+        let live = self.opening(id, purpose)?;
+        let key = live.key.standard().ok_or(Cause::Key)?;
+        let place = self.place(Content::Value, purpose, cell);
+        place.with_context(Suite::Standard, id, |context| {
+            StreamOpener::begin_or_cause(key, context, header)
+        })
+    }
+
+    /// Begins a record that is sealed as a whole.
+    pub(crate) fn begin_record(
+        &self,
+        purpose: KeyPurpose,
+        table: Table,
+        row: &Row<'_>,
+        salt: [u8; SALT_LEN],
+        max_field: usize,
+    ) -> Result<WholeSealer, SealError> {
+        let (id, key) = self.standard(purpose.as_str())?;
+        let place = self.record_place(purpose, table, row);
+        WholeSealer::begin(key, id, &place, salt, max_field)
+    }
+
+    /// The key that opens a whole record, by its head.
+    pub(crate) fn resume_record(
+        &self,
+        purpose: KeyPurpose,
+        table: Table,
+        row: &Row<'_>,
+        head: &[u8],
+        max_field: usize,
+    ) -> Result<RecordKey, Cause> {
+        let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
+        let live = self.opening(id, purpose)?;
+        let key = live.key.standard().ok_or(Cause::Key)?;
+        let place = self.record_place(purpose, table, row);
+        RecordKey::resume(key, id, &place, header, max_field)
+    }
+
+    fn record_place<'a>(
+        &'a self,
+        purpose: KeyPurpose,
+        table: Table,
+        row: &'a Row<'a>,
+    ) -> Place<'a> {
+        Place {
+            content: Content::Record,
+            tenant: &self.tenant,
+            purpose: purpose.as_str(),
+            table: table.as_str(),
+            // Which no cell's is.
+            column: "",
+            row: row.as_bytes(),
+        }
     }
 
     /// The blind index token of `text`.
@@ -205,10 +305,8 @@ impl LiveKeys {
             return Ok(Arc::clone(key));
         }
         drop(known);
-        let search = self
-            .primary(KeyPurpose::SEARCH.as_str())
-            .ok_or(SealError::UnknownKey)?;
-        let key = Arc::new(search::index_key(&search.key, &self.tenant, index)?);
+        let (_, search) = self.standard(KeyPurpose::SEARCH.as_str())?;
+        let key = Arc::new(search::index_key(search, &self.tenant, index)?);
         let mut known = self
             .index_keys
             .write()
@@ -222,13 +320,13 @@ impl LiveKeys {
     /// The key for `label`: HKDF-Expand-SHA-512 of the scope's MAC key over
     /// `PAE("eonpro/mac/v1", scope, label)`.
     pub(crate) fn mac_key(&self, label: &str) -> Result<KeyBytes<32>, SealError> {
-        let mac = self.primary(MAC).ok_or(SealError::UnknownKey)?;
+        let (_, mac) = self.standard(MAC)?;
         let info = pae::encode(&[
             b"eonpro/mac/v1",
             scope_bytes(&self.tenant),
             label.as_bytes(),
         ]);
-        mac.key.derive(&[&info])
+        mac.derive(&[&info])
     }
 }
 
@@ -260,20 +358,22 @@ impl Wrapping {
         role: &KeyRole,
         epoch: u64,
         id: KeyId,
-        key: &KeyBytes<32>,
+        key: &KeyMaterial,
     ) -> Result<Vec<u8>, SealError> {
         let context = self.context(role, epoch, id);
         self.key.seal(&[&context], key.expose())
     }
 
     /// Unwraps one.
-    pub(crate) fn unwrap(&self, stored: &StoredKey) -> Result<KeyBytes<32>, CryptoError> {
+    pub(crate) fn unwrap(&self, stored: &StoredKey) -> Result<KeyMaterial, CryptoError> {
         let context = self.context(&stored.role, stored.epoch, stored.id);
         let bytes = self
             .key
             .open(&[&context], &stored.wrapped)
             .map_err(|_| CryptoError::Record("data key does not unwrap"))?;
-        KeyBytes::copy_from(&bytes).ok_or(CryptoError::Record("data key of another length"))
+        let (_, suite) = split_role(stored.role.name());
+        KeyMaterial::copy_from(suite, &bytes)
+            .ok_or(CryptoError::Record("data key of another length"))
     }
 
     /// `PAE("eonpro/dek/v1", scope, purpose, epoch, key id, key-encryption key id)`, numbers big

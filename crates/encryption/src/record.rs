@@ -27,8 +27,16 @@ struct WireRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 enum WireBody {
-    Live { root: Box<str>, keys: Vec<WireKey> },
-    Shredded { at: i64, keys: u64 },
+    Live {
+        root: Box<str>,
+        keys: Vec<WireKey>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        low_cardinality: Vec<Box<str>>,
+    },
+    Shredded {
+        at: i64,
+        keys: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +76,7 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
             WireBody::Live {
                 root: keyset.root.clone(),
                 keys: keyset.keys.iter().map(to_wire).collect(),
+                low_cardinality: keyset.low_cardinality.clone(),
             }
         }
         ScopeRecord::Shredded(tombstone) => WireBody::Shredded {
@@ -89,7 +98,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
     let wire: WireRecord =
         serde_json::from_slice(bytes).map_err(|_| CryptoError::Record("unknown shape"))?;
     match wire.body {
-        WireBody::Live { root, keys } => {
+        WireBody::Live {
+            root,
+            keys,
+            low_cardinality,
+        } => {
             if keys.len() > MAX_KEYS {
                 return Err(CryptoError::Record("more than 1024 keys"));
             }
@@ -97,6 +110,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
             let keyset = Keyset {
                 root,
                 keys: keys.collect::<Result<_, _>>()?,
+                low_cardinality,
             };
             keyset.check()?;
             Ok(ScopeRecord::Live(keyset))
@@ -178,6 +192,7 @@ mod tests {
                 key(3, KeyRole::data("records"), KeyState::DecryptOnly),
                 key(4, KeyRole::data("records"), KeyState::Primary),
             ],
+            low_cardinality: vec!["patients/sex".into()],
         })
     }
 

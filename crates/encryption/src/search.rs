@@ -9,7 +9,7 @@ use eonpro_core::id::TenantId;
 use eonpro_core::pae;
 use eonpro_core::phi::{IndexDef, IndexToken};
 use eonpro_core::port::SealError;
-use ring::hmac;
+use eonpro_core::secret::KeyBytes;
 
 use crate::cobblestone::InputKey;
 use crate::envelope::scope_bytes;
@@ -34,7 +34,8 @@ pub(crate) fn index_key(
         index.name.as_bytes(),
         &[index.version],
     ]);
-    search.derive(&[&info]).map(|key| MacSchedule::new(&key))
+    let key: KeyBytes<32> = search.derive(&[&info])?;
+    Ok(MacSchedule::new(search.primitives(), key.expose()))
 }
 
 /// The token of `text`.
@@ -47,16 +48,13 @@ pub(crate) fn token(
         return Err(SealError::LimitExceeded);
     }
     let value = normalize(index.normalizer, text).ok_or(SealError::Unsupported)?;
-    let mut mac = hmac::Context::with_key(key.key());
     let parts = [
         index.normalizer.id().as_bytes(),
         &[index.normalizer.version()],
         value.as_bytes(),
     ];
-    pae::visit(&parts, |bytes| mac.update(bytes));
-    let mac = mac.sign();
+    let mac = key.sign(|write| pae::visit(&parts, write));
     let kept = mac
-        .as_ref()
         .get(..usize::from(index.bits / 8))
         .ok_or(SealError::Unsupported)?;
     let mut token = Vec::with_capacity(1 + kept.len());
@@ -69,7 +67,6 @@ pub(crate) fn token(
 mod tests {
     use super::*;
     use eonpro_core::phi::{Column, Normalizer, Table};
-    use eonpro_core::secret::KeyBytes;
 
     const SSN: IndexDef = IndexDef {
         table: Table::new("patients"),

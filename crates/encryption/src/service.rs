@@ -4,7 +4,9 @@ use std::future::Future;
 
 use async_trait::async_trait;
 use eonpro_core::id::ActorId;
-use eonpro_core::phi::{Cell, IndexDef, IndexToken, Phi, PhiRecord, PhiValue, Sealed};
+use eonpro_core::phi::{
+    Cell, Column, IndexDef, IndexToken, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Table,
+};
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope, Sealer};
 use eonpro_core::time::Timestamp;
 use eonpro_core::{RequestContext, TenantScope};
@@ -12,7 +14,9 @@ use zeroize::Zeroizing;
 
 use crate::cipher::TenantCipher;
 use crate::error::CryptoError;
+use crate::key_type::KeyType;
 use crate::keyset::{KeyId, KeyRole, KeyState};
+use crate::primitives::CryptoProfile;
 
 /// Seals PHI and keeps its keys. The port [`Sealer`] is what other services use of it.
 #[async_trait]
@@ -26,20 +30,54 @@ pub trait Encryption: Sealer {
     /// keys were destroyed; errors of the store and of the root key.
     async fn warm(&self, scope: &TenantScope) -> Result<TenantCipher, CryptoError>;
 
+    /// As [`Self::warm`], with a primary key of each of `types` at hand: those that the scope lacks are
+    /// made, and emit KEY-001 first.
+    ///
+    /// Idempotent. Making keys goes on to its end if the call is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::warm`]; [`CryptoError::Unaudited`] if a new key is not on record.
+    async fn warm_for(
+        &self,
+        scope: &TenantScope,
+        types: &[KeyType],
+    ) -> Result<TenantCipher, CryptoError>;
+
+    /// Lets a column be sealed deterministically although it has fewer than
+    /// [`MIN_CARDINALITY`](eonpro_core::phi::FieldSealing::MIN_CARDINALITY) distinct values: who sees its ciphertexts can then count
+    /// equal ones, and guess the values by how frequent they are (Naveed, Kamara and Wright, CCS
+    /// 2015). Emits KEY-006 first. Idempotent; a dropped call goes on to its end. There is no way
+    /// back, for what was sealed stays as it is.
+    ///
+    /// # Errors
+    /// [`CryptoError::Unrecorded`] if the event could not be recorded: nothing was changed;
+    /// [`CryptoError::Conflict`]; [`SealError::LimitExceeded`] beyond 64 columns, or for
+    /// names of together more than 90 characters; errors of the store.
+    async fn allow_low_cardinality(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        table: Table,
+        column: Column,
+    ) -> Result<(), CryptoError>;
+
+    /// Which cryptography is at work, and what certificate covers it.
+    fn profile(&self) -> CryptoProfile;
+
     /// Begins a new epoch: a fresh key seals from now on, the one before opens only.
     ///
     /// Not idempotent: each call makes one epoch. Cancel-safe: a dropped call goes on to its end.
     /// Emits KEY-002 afterwards.
     ///
     /// # Errors
-    /// [`SealError::Unsupported`] for [`KeyPurpose::SEARCH`] and for the MAC key, whose results must
-    /// stay stable: raise an index's version instead. [`CryptoError::Conflict`] if other writers
+    /// [`SealError::Unsupported`] for [`KeyPurpose::SEARCH`], for the MAC key and for deterministic
+    /// keys, whose results must stay stable: raise an index's version instead. [`CryptoError::Conflict`] if other writers
     /// kept winning; [`CryptoError::Unaudited`] if the new epoch stands without its audit entry.
     async fn turn_epoch(
         &self,
         cx: &RequestContext,
         scope: SealScope,
-        purpose: KeyPurpose,
+        of: KeyType,
     ) -> Result<KeyTurned, CryptoError>;
 
     /// Wraps all data keys of the scope under a fresh key-encryption key. No sealed value changes.
@@ -130,7 +168,7 @@ pub trait EncryptionExt: Encryption {
         record: R,
     ) -> impl Future<Output = Result<R::Sealed, CryptoError>> + Send {
         async move {
-            let mut cipher = self.warm(scope).await?;
+            let mut cipher = self.warm_for(scope, &key_types(R::SCHEMA)).await?;
             Ok(record.seal_fields(&mut cipher)?)
         }
     }
@@ -207,3 +245,18 @@ pub trait EncryptionExt: Encryption {
 }
 
 impl<E: Encryption + ?Sized> EncryptionExt for E {}
+
+/// The types of the keys that a record's fields are sealed under, each once.
+fn key_types(schema: &PhiSchema) -> Vec<KeyType> {
+    let mut types = Vec::new();
+    for sealing in schema.fields.iter().filter_map(|field| field.sealing) {
+        let of = KeyType {
+            purpose: KeyPurpose::RECORDS,
+            suite: sealing.suite,
+        };
+        if !types.contains(&of) {
+            types.push(of);
+        }
+    }
+    types
+}

@@ -3,7 +3,7 @@
 //! The parts have types of their own, so that a table cannot stand where a column belongs. Sealing
 //! binds the ciphertext to its tenant and its cell: moved elsewhere, it does not open.
 
-use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 
 use crate::id::PublicId;
 
@@ -55,31 +55,57 @@ const fn fits(name: &[u8]) -> bool {
 }
 
 /// The row, or the instance: an id, or any non-empty bytes that name one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Row<'a>(Cow<'a, [u8]>);
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a>(Name<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Name<'a> {
+    Id([u8; 16]),
+    Bytes(&'a [u8]),
+}
 
 impl<'a> Row<'a> {
+    /// Every row: what stands here is bound to its column alone.
+    pub const ANY: Self = Self(Name::Bytes(&[]));
+
     /// The row with that id.
     #[must_use]
     pub fn id(id: impl PublicId) -> Self {
-        Self(Cow::Owned(id.uuid().as_bytes().to_vec()))
+        Self(Name::Id(*id.uuid().as_bytes()))
     }
 
     /// The row named by `bytes`; `None` if there are none.
     #[must_use]
     pub fn named(bytes: &'a [u8]) -> Option<Self> {
-        (!bytes.is_empty()).then_some(Self(Cow::Borrowed(bytes)))
+        (!bytes.is_empty()).then_some(Self(Name::Bytes(bytes)))
     }
 
-    /// The bytes.
+    /// The bytes; none for [`Self::ANY`].
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Name::Id(bytes) => bytes,
+            Name::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Row<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Row<'_> {}
+
+impl Hash for Row<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 /// One place in one tenant's data. The tenant itself comes from the scope.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cell<'a> {
     table: Table,
     column: Column,
@@ -117,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_never_empty() {
+    fn a_named_row_is_never_empty() {
         assert_eq!(Row::named(b""), None);
         assert_eq!(
             Row::named(b"x").map(|row| row.as_bytes().to_vec()),

@@ -9,10 +9,12 @@ mod cell;
 mod record;
 mod schema;
 mod sealed;
+mod sealing;
 mod value;
 
 pub use cell::{Cell, Column, Row, Table};
-pub use record::{FieldOpener, FieldSealer, PhiRecord, PhiRecords};
+pub use record::{FieldOpener, FieldSealer, PhiRecord, PhiRecords, RecordOpener, RecordSealer};
 pub use schema::{IndexDef, IndexToken, Normalizer, PhiField, PhiSchema};
-pub use sealed::Sealed;
+pub use sealed::{RecordHead, Sealed, WholeRecord};
+pub use sealing::{Binding, FieldSealing, RecordMode, Suite};
 pub use value::{Phi, PhiValue, PhiValueError};

@@ -2,18 +2,32 @@
 
 use zeroize::Zeroizing;
 
-use super::cell::Cell;
+use super::cell::{Cell, Column, Row, Table};
 use super::schema::{IndexDef, IndexToken, PhiSchema};
+use super::sealed::RecordHead;
+use super::sealing::FieldSealing;
 use crate::id::RowId;
 use crate::port::SealError;
 
-/// Seals fields one by one, under keys that are already at hand. Implemented by encryption.
+/// Seals fields, under keys that are already at hand. Implemented by encryption.
 pub trait FieldSealer {
-    /// Seals `plaintext` for `cell`.
+    /// Seals `plaintext` for `cell`, in the way of the field.
+    ///
+    /// # Errors
+    /// As [`crate::port::Sealer::seal`]; [`SealError::LowCardinality`] for a deterministic field of
+    /// too few distinct values.
+    fn seal(
+        &mut self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError>;
+
+    /// Begins a record that is sealed as a whole ([`RecordMode::Whole`](super::RecordMode::Whole)).
     ///
     /// # Errors
     /// As [`crate::port::Sealer::seal`].
-    fn seal(&mut self, cell: &Cell<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError>;
+    fn record(&mut self, table: Table, row: &Row<'_>) -> Result<Box<dyn RecordSealer>, SealError>;
 
     /// The blind index token of `text`.
     ///
@@ -22,13 +36,60 @@ pub trait FieldSealer {
     fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError>;
 }
 
-/// Opens fields one by one. Implemented by encryption.
+/// Seals the fields of one record under one key that serves nothing else.
+pub trait RecordSealer {
+    /// The record's head, to be stored beside its fields.
+    fn head(&self) -> RecordHead;
+
+    /// Seals the next field. Each call uses up one of the record's 255 field numbers.
+    ///
+    /// # Errors
+    /// [`SealError::LimitExceeded`] beyond 255 fields, or the suite's length.
+    fn seal(
+        &mut self,
+        sealing: FieldSealing,
+        column: Column,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError>;
+}
+
+/// Opens fields. Implemented by encryption.
 pub trait FieldOpener {
-    /// Opens `sealed`, which must have been sealed for `cell`.
+    /// Opens `sealed`, which must have been sealed for `cell` in the same way.
     ///
     /// # Errors
     /// As [`crate::port::Sealer::open`].
-    fn open(&mut self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError>;
+    fn open(
+        &mut self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError>;
+
+    /// Begins to open a record that was sealed as a whole.
+    ///
+    /// # Errors
+    /// As [`crate::port::Sealer::open`].
+    fn record<'a>(
+        &'a mut self,
+        table: Table,
+        row: &'a Row<'a>,
+        head: &'a RecordHead,
+    ) -> Result<Box<dyn RecordOpener + 'a>, SealError>;
+}
+
+/// Opens the fields of one record, in any order.
+pub trait RecordOpener {
+    /// Opens one field.
+    ///
+    /// # Errors
+    /// As [`crate::port::Sealer::open`].
+    fn open(
+        &mut self,
+        sealing: FieldSealing,
+        column: Column,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError>;
 }
 
 /// A record with PHI fields. Derive it: `#[derive(PhiRecord)]`.

@@ -1,6 +1,7 @@
 //! What a record declares about its fields.
 
 use super::cell::{Column, Table};
+use super::sealing::{FieldSealing, RecordMode};
 
 /// How a value is normalized before it is indexed. Id and version are part of the MAC, so that a
 /// changed rule can never silently lose hits.
@@ -61,8 +62,8 @@ pub struct PhiField {
     pub name: &'static str,
     /// The column.
     pub column: Column,
-    /// Whether the field is sealed; otherwise it is stored as it is.
-    pub sealed: bool,
+    /// How the field is sealed; otherwise it is stored as it is.
+    pub sealing: Option<FieldSealing>,
     /// The blind indexes over it.
     pub indexes: &'static [IndexDef],
 }
@@ -74,6 +75,8 @@ pub struct PhiSchema {
     pub name: &'static str,
     /// The table.
     pub table: Table,
+    /// What is sealed at once.
+    pub mode: RecordMode,
     /// Its fields in the order of the source.
     pub fields: &'static [PhiField],
 }
@@ -81,7 +84,7 @@ pub struct PhiSchema {
 impl PhiSchema {
     /// The fields that are PHI.
     pub fn sealed_fields(&self) -> impl Iterator<Item = &PhiField> {
-        self.fields.iter().filter(|field| field.sealed)
+        self.fields.iter().filter(|field| field.sealing.is_some())
     }
 }
 

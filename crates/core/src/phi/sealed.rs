@@ -83,6 +83,13 @@ impl<'de, T> Deserialize<'de> for Sealed<T> {
     }
 }
 
+/// The head of a record that was sealed as a whole: what all its fields are opened with.
+pub type RecordHead = Sealed<WholeRecord>;
+
+/// Stands for a record in the type of its head; has no values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WholeRecord {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -244,6 +244,10 @@ pub enum SealError {
     /// A size or count limit was reached.
     #[error("sealing limit exceeded")]
     LimitExceeded,
+    /// The column has too few distinct values to be sealed deterministically, and nobody overrode
+    /// that.
+    #[error("column has too few distinct values for deterministic sealing")]
+    LowCardinality,
     /// This backend cannot do it.
     #[error("operation is not supported")]
     Unsupported,
@@ -261,7 +265,7 @@ impl Classify for SealError {
             Self::Malformed | Self::Authentication | Self::Value(_) => ErrorKind::Integrity,
             Self::UnknownKey | Self::Shredded => ErrorKind::NotFound,
             Self::Disabled => ErrorKind::PermissionDenied,
-            Self::LimitExceeded => ErrorKind::InvalidInput,
+            Self::LimitExceeded | Self::LowCardinality => ErrorKind::InvalidInput,
             Self::Unsupported => ErrorKind::Unsupported,
             Self::Backend(_) => ErrorKind::Unavailable,
         }

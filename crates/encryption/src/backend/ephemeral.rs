@@ -5,8 +5,8 @@ use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Va
 use eonpro_core::secret::KeyBytes;
 
 use super::local::{LocalRoot, fresh_id};
-use crate::cobblestone::random_key;
 use crate::error::CryptoError;
+use crate::random::random_key;
 use crate::root::{RootKey, RootKeyId, WrapContext};
 
 /// A root key that lives in memory and dies with the process: for tests.

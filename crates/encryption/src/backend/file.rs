@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::cobblestone::fill_random;
 use crate::error::CryptoError;
+use crate::random::fill_random;
 
 /// The longest file that is read.
 const MAX_BYTES: u64 = 64 * 1024;

@@ -14,8 +14,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::file;
 use super::local::{LocalRoot, fresh_id};
-use crate::cobblestone::random_key;
 use crate::error::CryptoError;
+use crate::random::random_key;
 use crate::root::{RootKey, RootKeyId, WrapContext};
 
 const FORMAT: &str = "eonpro-key-file";

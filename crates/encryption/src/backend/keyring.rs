@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::file;
 use super::local::{LocalRoot, fresh_id};
-use crate::cobblestone::{InputKey, fill_random, random_key};
+use crate::cobblestone::InputKey;
 use crate::config::KdfCost;
 use crate::error::CryptoError;
+use crate::random::{fill_random, random_key};
 use crate::root::{RootKey, RootKeyId, WrapContext};
 
 const FORMAT: &str = "eonpro-keyring";

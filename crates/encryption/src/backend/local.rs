@@ -2,8 +2,9 @@
 
 use eonpro_core::secret::KeyBytes;
 
-use crate::cobblestone::{InputKey, fill_random};
+use crate::cobblestone::InputKey;
 use crate::error::CryptoError;
+use crate::random::fill_random;
 use crate::root::{RootKeyId, WrapContext};
 
 #[derive(Debug)]

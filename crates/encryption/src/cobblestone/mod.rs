@@ -10,17 +10,17 @@ use std::fmt;
 
 use eonpro_core::port::SealError;
 use eonpro_core::secret::KeyBytes;
-use ring::aead::{Aad, Nonce};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::schedule::{AesSchedule, PrkSchedule};
+use crate::primitives::Primitives;
+use crate::random::fresh_salt;
+use crate::schedule::{AesSchedule, NONCE_LEN, PrkSchedule};
 
 pub use stream::{StreamOpener, StreamSealer};
 
 /// Bytes of the salt.
-pub const SALT_LEN: usize = 24;
+pub const SALT_LEN: usize = crate::random::SALT_LEN;
 /// Bytes of the commitment.
 pub const COMMITMENT_LEN: usize = 32;
 /// Bytes before the first chunk: salt and commitment.
@@ -28,12 +28,13 @@ pub const HEADER_LEN: usize = SALT_LEN + COMMITMENT_LEN;
 /// Plaintext bytes of every chunk but the last.
 pub const CHUNK_LEN: usize = 16 * 1024;
 /// Bytes of a chunk's authentication tag.
-pub const TAG_LEN: usize = 16;
+pub const TAG_LEN: usize = crate::schedule::TAG_LEN;
 /// The most slices of which a context may consist.
-pub const MAX_CONTEXT_PARTS: usize = 16;
+pub const MAX_CONTEXT_PARTS: usize = 20;
 
 const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
-const NONCE_LEN: usize = 12;
+/// Key, base nonce and commitment of one message.
+pub(crate) const DERIVED_LEN: usize = 32 + NONCE_LEN + COMMITMENT_LEN;
 const MAX_CHUNKS: u64 = 1 << 38;
 
 /// Why a message does not open. Told to the audit log, never to the caller.
@@ -84,7 +85,13 @@ impl InputKey {
     /// From its bytes, which must be uniformly random.
     #[must_use]
     pub fn new(key: &KeyBytes<32>) -> Self {
-        Self(PrkSchedule::new(key.expose()))
+        Self::with(Primitives::Ring, key)
+    }
+
+    /// The same, with another library at work.
+    #[must_use]
+    pub fn with(primitives: Primitives, key: &KeyBytes<32>) -> Self {
+        Self(PrkSchedule::new(primitives, key.expose()))
     }
 
     /// Seals `plaintext` under a fresh salt. The context is the concatenation of its parts; make it
@@ -164,14 +171,22 @@ impl InputKey {
         Ok(out)
     }
 
-    /// A further key: HKDF-Expand-SHA-512 over the concatenation of `info`, 32 bytes. `info` must
+    /// A further key: HKDF-Expand-SHA-512 over the concatenation of `info`. `info` must
     /// not begin as a message's does; all of ours begin with a PAE count.
-    pub(crate) fn derive(&self, info: &[&[u8]]) -> Result<KeyBytes<32>, SealError> {
-        let mut key = [0; 32];
+    pub(crate) fn derive<const N: usize>(&self, info: &[&[u8]]) -> Result<KeyBytes<N>, SealError> {
+        let mut key = [0; N];
         if !self.0.expand(info, &mut key) {
             return Err(SealError::LimitExceeded);
         }
         Ok(KeyBytes::take(&mut key))
+    }
+
+    /// HKDF-Expand-SHA-512 over the concatenation of `info`, into `out`.
+    pub(crate) fn expand(&self, info: &[&[u8]], out: &mut [u8]) -> Result<(), SealError> {
+        match self.0.expand(info, out) {
+            true => Ok(()),
+            false => Err(SealError::LimitExceeded),
+        }
     }
 
     /// The message key for a header whose commitment fits.
@@ -185,6 +200,11 @@ impl InputKey {
         }
     }
 
+    /// Which library is at work.
+    pub(crate) fn primitives(&self) -> Primitives {
+        self.0.primitives()
+    }
+
     fn message(&self, salt: &[u8; SALT_LEN], context: &[&[u8]]) -> Result<MessageKey, SealError> {
         let mut info: [&[u8]; MAX_CONTEXT_PARTS + 2] = [&[]; MAX_CONTEXT_PARTS + 2];
         if context.len() > MAX_CONTEXT_PARTS {
@@ -194,11 +214,11 @@ impl InputKey {
         for (slot, part) in info.iter_mut().zip(parts) {
             *slot = part;
         }
-        let mut derived = Zeroizing::new([0; 32 + NONCE_LEN + COMMITMENT_LEN]);
+        let mut derived = Zeroizing::new([0; DERIVED_LEN]);
         if !self.0.expand(&info, derived.as_mut_slice()) {
             return Err(SealError::LimitExceeded);
         }
-        MessageKey::split(&derived).ok_or(SealError::LimitExceeded)
+        MessageKey::split(self.0.primitives(), &derived).ok_or(SealError::LimitExceeded)
     }
 }
 
@@ -210,23 +230,23 @@ impl fmt::Debug for InputKey {
 
 /// What one message is sealed with.
 pub(crate) struct MessageKey {
-    aes: AesSchedule,
+    pub(crate) aes: AesSchedule,
     base_nonce: [u8; NONCE_LEN],
-    commitment: [u8; COMMITMENT_LEN],
+    pub(crate) commitment: [u8; COMMITMENT_LEN],
 }
 
 impl MessageKey {
-    fn split(derived: &[u8; 32 + NONCE_LEN + COMMITMENT_LEN]) -> Option<Self> {
+    pub(crate) fn split(primitives: Primitives, derived: &[u8; DERIVED_LEN]) -> Option<Self> {
         let (key, rest) = derived.split_first_chunk()?;
         let (nonce, commitment) = rest.split_first_chunk()?;
         Some(Self {
-            aes: AesSchedule::new(key)?,
+            aes: AesSchedule::new(primitives, key)?,
             base_nonce: *nonce,
             commitment: commitment.try_into().ok()?,
         })
     }
 
-    fn nonce(&self, number: u64) -> Option<Nonce> {
+    pub(crate) fn nonce(&self, number: u64) -> Option<[u8; NONCE_LEN]> {
         if number >= MAX_CHUNKS {
             return None;
         }
@@ -235,7 +255,7 @@ impl MessageKey {
         for (byte, count) in nonce.iter_mut().rev().zip(counter.iter().rev()) {
             *byte ^= count;
         }
-        Some(Nonce::assume_unique_for_key(nonce))
+        Some(nonce)
     }
 
     /// Appends the sealed chunk.
@@ -247,17 +267,14 @@ impl MessageKey {
         let Some(place) = out.get_mut(start..) else {
             return Err(SealError::LimitExceeded);
         };
-        let sealed = self
-            .aes
-            .key()
-            .seal_in_place_separate_tag(nonce, Aad::empty(), place);
-        match sealed {
-            Ok(tag) => {
-                out.extend_from_slice(tag.as_ref());
+        match self.aes.seal(nonce, &[], place) {
+            Some(tag) => {
+                out.extend_from_slice(&tag);
                 Ok(())
             }
-            Err(_) => {
+            None => {
                 place.zeroize();
+                out.truncate(start);
                 Err(SealError::LimitExceeded)
             }
         }
@@ -274,38 +291,14 @@ impl MessageKey {
         let start = out.len();
         out.extend_from_slice(chunk);
         let place = out.get_mut(start..).ok_or(Cause::Tag)?;
-        let opened = self.aes.key().open_in_place(nonce, Aad::empty(), place);
-        let length = match opened {
-            Ok(plain) => plain.len(),
-            Err(_) => {
-                place.zeroize();
-                out.truncate(start);
-                return Err(Cause::Tag);
-            }
+        let Some(length) = self.aes.open(nonce, &[], place) else {
+            place.zeroize();
+            out.truncate(start);
+            return Err(Cause::Tag);
         };
         out.truncate(start + length);
         Ok(())
     }
-}
-
-fn fresh_salt() -> Result<[u8; SALT_LEN], SealError> {
-    let mut salt = [0; SALT_LEN];
-    fill_random(&mut salt)?;
-    Ok(salt)
-}
-
-/// Fills `out` from the operating system.
-pub(crate) fn fill_random(out: &mut [u8]) -> Result<(), SealError> {
-    SystemRandom::new()
-        .fill(out)
-        .map_err(|_| SealError::Backend(Box::new(crate::error::CryptoError::Randomness)))
-}
-
-/// A fresh key.
-pub(crate) fn random_key() -> Result<KeyBytes<32>, SealError> {
-    let mut bytes = [0; 32];
-    fill_random(&mut bytes)?;
-    Ok(KeyBytes::take(&mut bytes))
 }
 
 #[cfg(test)]
@@ -359,8 +352,7 @@ mod tests {
 
     #[test]
     fn the_chunk_counter_ends_at_two_to_the_38th() {
-        let derived = [3; 32 + NONCE_LEN + COMMITMENT_LEN];
-        let message = MessageKey::split(&derived).unwrap();
+        let message = MessageKey::split(Primitives::Ring, &[3; DERIVED_LEN]).unwrap();
         assert!(message.nonce(MAX_CHUNKS - 1).is_some());
         assert!(message.nonce(MAX_CHUNKS).is_none());
     }

@@ -1,10 +1,12 @@
 //! Messages as streams: one chunk in memory, and no byte released before its chunk authenticates.
 
-use eonpro_core::port::SealError;
 use std::fmt;
+
+use eonpro_core::port::SealError;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{CHUNK_LEN, Cause, HEADER_LEN, InputKey, MessageKey, TAG_LEN, fresh_salt};
+use super::{CHUNK_LEN, Cause, HEADER_LEN, InputKey, MessageKey, TAG_LEN};
+use crate::random::fresh_salt;
 
 /// Seals a message piece by piece.
 ///
@@ -38,6 +40,14 @@ impl StreamSealer {
     /// [`SealError::LimitExceeded`] beyond 4 PiB.
     pub fn update(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
         while !input.is_empty() {
+            if self.buffer.is_empty()
+                && let Some((chunk, later)) = input.split_at_checked(CHUNK_LEN)
+            {
+                self.message.seal_chunk(self.number, chunk, out)?;
+                self.number += 1;
+                input = later;
+                continue;
+            }
             let room = CHUNK_LEN.saturating_sub(self.buffer.len());
             let (now, later) = input.split_at_checked(room).unwrap_or((input, &[]));
             self.buffer.extend_from_slice(now);
@@ -117,19 +127,34 @@ impl StreamOpener {
             return Err(SealError::Authentication);
         }
         while !input.is_empty() {
+            if self.buffer.is_empty()
+                && let Some((chunk, later)) = input.split_at_checked(CHUNK_LEN + TAG_LEN)
+            {
+                self.open_full(chunk, out)?;
+                input = later;
+                continue;
+            }
             let room = (CHUNK_LEN + TAG_LEN).saturating_sub(self.buffer.len());
             let (now, later) = input.split_at_checked(room).unwrap_or((input, &[]));
             self.buffer.extend_from_slice(now);
             input = later;
             // The last chunk is shorter, so a full one is never the last.
             if self.buffer.len() == CHUNK_LEN + TAG_LEN {
-                let opened = self.message.open_chunk(self.number, &self.buffer, out);
-                self.failed = opened.is_err();
-                opened?;
-                self.number += 1;
+                let chunk = std::mem::take(&mut self.buffer);
+                self.open_full(&chunk, out)?;
+                self.buffer = chunk;
                 self.buffer.clear();
             }
         }
+        Ok(())
+    }
+
+    /// Opens a chunk that is not the last.
+    fn open_full(&mut self, chunk: &[u8], out: &mut Zeroizing<Vec<u8>>) -> Result<(), SealError> {
+        let opened = self.message.open_chunk(self.number, chunk, out);
+        self.failed = opened.is_err();
+        opened?;
+        self.number += 1;
         Ok(())
     }
 

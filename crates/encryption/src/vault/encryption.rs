@@ -4,12 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eonpro_core::port::{DestroyedScope, KeyPurpose, SealScope};
+use eonpro_core::phi::{Column, Table};
+use eonpro_core::port::{DestroyedScope, SealScope};
 use eonpro_core::{RequestContext, TenantScope, task};
 
 use super::{Inner, Vault};
 use crate::cipher::TenantCipher;
 use crate::error::CryptoError;
+use crate::key_type::KeyType;
+use crate::primitives::CryptoProfile;
 use crate::service::{Encryption, KeyStatus, KeyTurned, ShredApproval};
 
 impl Vault {
@@ -34,26 +37,46 @@ impl Encryption for Vault {
     async fn warm(&self, scope: &TenantScope) -> Result<TenantCipher, CryptoError> {
         let timer = self.inner.timer("warm");
         let live = timer.end(self.inner.live(SealScope::from(scope)).await)?;
-        Ok(TenantCipher {
-            live,
-            slot: self.inner.cache.slot(SealScope::from(scope)),
-            scope: SealScope::from(scope),
-            cx: scope.cx().clone(),
-            clock: Arc::clone(self.inner.emitter.clock()),
-            alarms: self.inner.alarms.clone(),
-            max_message: self.inner.config.max_message_bytes,
+        Ok(self.inner.cipher(scope, live))
+    }
+
+    async fn warm_for(
+        &self,
+        scope: &TenantScope,
+        types: &[KeyType],
+    ) -> Result<TenantCipher, CryptoError> {
+        let timer = self.inner.timer("warm");
+        let live = self.inner.live_for(SealScope::from(scope), types).await;
+        Ok(self.inner.cipher(scope, timer.end(live)?))
+    }
+
+    async fn allow_low_cardinality(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        table: Table,
+        column: Column,
+    ) -> Result<(), CryptoError> {
+        let cx = cx.clone();
+        self.change("allow_low_cardinality", |inner| async move {
+            inner.allow_low_cardinality(&cx, scope, table, column).await
         })
+        .await
+    }
+
+    fn profile(&self) -> CryptoProfile {
+        self.inner.config.primitives.profile()
     }
 
     async fn turn_epoch(
         &self,
         cx: &RequestContext,
         scope: SealScope,
-        purpose: KeyPurpose,
+        of: KeyType,
     ) -> Result<KeyTurned, CryptoError> {
         let cx = cx.clone();
         self.change("turn_epoch", |inner| async move {
-            inner.turn_epoch(&cx, scope, purpose).await
+            inner.turn_epoch(&cx, scope, of).await
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! The vault: keys in a key store, wrapped under a root key, at hand while a lease lasts.
 
+mod columns;
 mod encryption;
 mod onboarding;
 mod sealer;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use eonpro_core::TenantScope;
 use eonpro_core::component::{Component, Fitness, Health, Posture, Validation};
 use eonpro_core::event::Emitter;
 use eonpro_core::phi::Cell;
@@ -21,13 +23,16 @@ use zeroize::Zeroizing;
 
 use crate::alarm::{Alarms, system_context};
 use crate::cache::{KeyCache, Slot};
+use crate::cipher::TenantCipher;
 use crate::cobblestone::{Cause, sealed_len};
 use crate::config::EncryptionConfig;
 use crate::envelope::{self, Content, PREFIX_LEN};
 use crate::error::CryptoError;
 use crate::events::{self, Refusal};
+use crate::key_type::KeyType;
 use crate::keyset::{KeyId, Keyset};
 use crate::live::LiveKeys;
+use crate::random::SaltPool;
 use crate::repository::Keysets;
 use crate::root::{RootKey, WrapContext};
 
@@ -149,6 +154,34 @@ impl Inner {
         self.catch_up(scope, &slot).await
     }
 
+    /// The scope's keys, with a primary of each of `types`.
+    async fn live_for(
+        self: &Arc<Self>,
+        scope: SealScope,
+        types: &[KeyType],
+    ) -> Result<Arc<LiveKeys>, CryptoError> {
+        let mut live = self.live(scope).await?;
+        for of in types {
+            if live.primary(of.purpose.as_str(), of.suite).is_none() {
+                live = self.sealing(scope, *of).await?;
+            }
+        }
+        Ok(live)
+    }
+
+    fn cipher(&self, scope: &TenantScope, live: Arc<LiveKeys>) -> TenantCipher {
+        TenantCipher {
+            live,
+            slot: self.cache.slot(SealScope::from(scope)),
+            scope: SealScope::from(scope),
+            cx: scope.cx().clone(),
+            clock: Arc::clone(self.emitter.clock()),
+            alarms: self.alarms.clone(),
+            max_message: self.config.max_message_bytes,
+            salts: SaltPool::new(),
+        }
+    }
+
     /// The scope's keys after a look at the store, because `seen` lacks one that was named.
     async fn renewed(&self, scope: SealScope, seen: Version) -> Result<Arc<LiveKeys>, CryptoError> {
         let slot = self.cache.slot(scope);
@@ -187,10 +220,21 @@ impl Inner {
             other => other?,
         };
         let kek = self.wrapping_key(scope, &keyset).await?;
-        let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
+        let live = self.unlock(scope, &keyset, &kek, version, expires)?;
         let live = Arc::new(live);
         slot.put(Arc::clone(&live));
         Ok(live)
+    }
+
+    fn unlock(
+        &self,
+        scope: SealScope,
+        keyset: &Keyset,
+        kek: &KeyBytes<32>,
+        version: Version,
+        expires: Monotonic,
+    ) -> Result<LiveKeys, CryptoError> {
+        LiveKeys::unlock(scope, keyset, kek, version, expires, self.config.primitives)
     }
 
     fn lease(&self) -> Monotonic {
@@ -232,7 +276,8 @@ impl Inner {
             Err(cause) => {
                 let key = named.and_then(|id| live.key(id));
                 let epoch = key.map_or(0, |key| key.epoch);
-                self.report(Refusal::new(cell, epoch, cause)).await;
+                let refusal = Refusal::new(cell.table(), Some(cell.column()), epoch, cause);
+                self.report(refusal).await;
                 Err(SealError::from(cause).into())
             }
         }

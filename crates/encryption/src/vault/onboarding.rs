@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use eonpro_core::event::EmitError;
-use eonpro_core::port::{KeyPurpose, SealError, SealScope};
+use eonpro_core::phi::Suite;
+use eonpro_core::port::{SealError, SealScope};
 use eonpro_core::secret::KeyBytes;
 use eonpro_core::task;
 use futures_util::future::join_all;
@@ -15,11 +16,13 @@ use futures_util::future::join_all;
 use super::{Inner, MAX_ATTEMPTS};
 use crate::alarm::system_context;
 use crate::cache::Slot;
-use crate::cobblestone::{fill_random, random_key};
 use crate::error::CryptoError;
 use crate::events;
+use crate::key_type::{KeyType, split_role};
 use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, STANDARD, ScopeRecord, StoredKey};
 use crate::live::{LiveKeys, Wrapping};
+use crate::material::KeyMaterial;
+use crate::random::{fill_random, random_key};
 use crate::root::WrapContext;
 
 impl Inner {
@@ -37,31 +40,31 @@ impl Inner {
         self.announce(scope, &slot).await
     }
 
-    /// The keys to seal with for `purpose`; a purpose that has none yet gets its first.
+    /// The keys to seal with; a type that has no key yet gets its first.
     pub(super) async fn sealing(
         self: &Arc<Self>,
         scope: SealScope,
-        purpose: KeyPurpose,
+        of: KeyType,
     ) -> Result<Arc<LiveKeys>, CryptoError> {
         let live = self.live(scope).await?;
-        if may_seal(&live, scope, purpose) {
+        if may_seal(&live, scope, of) {
             return Ok(live);
         }
         let this = Arc::clone(self);
-        let added = task::outlive(async move { this.add_purpose(scope, purpose).await });
+        let added = task::outlive(async move { this.add_type(scope, of).await });
         added.await??;
         self.live(scope).await
     }
 
-    async fn add_purpose(&self, scope: SealScope, purpose: KeyPurpose) -> Result<(), CryptoError> {
+    async fn add_type(&self, scope: SealScope, of: KeyType) -> Result<(), CryptoError> {
         let slot = self.cache.slot(scope);
         let _alone = slot.onboarding.lock().await;
         if let Some(live) = slot.fresh(self.now())
-            && may_seal(&live, scope, purpose)
+            && may_seal(&live, scope, of)
         {
             return Ok(());
         }
-        self.ensure(scope, &slot, &[purpose.as_str()]).await?;
+        self.ensure(scope, &slot, &[&of.role()]).await?;
         self.announce(scope, &slot).await
     }
 
@@ -101,7 +104,7 @@ impl Inner {
                     }
                 }
             };
-            let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
+            let live = self.unlock(scope, &keyset, &kek, version, expires)?;
             slot.put(Arc::new(live));
             return Ok(());
         }
@@ -167,6 +170,7 @@ impl Inner {
         let mut keyset = Keyset {
             root: self.root.id().as_str().into(),
             keys: Vec::new(),
+            low_cardinality: Vec::new(),
         };
         let (stored, kek) = self.fresh_wrapping_key(scope, &keyset).await?;
         keyset.install(stored, KeyState::Destroyed)?;
@@ -210,7 +214,8 @@ impl Inner {
         let role = KeyRole::data(purpose);
         let epoch = keyset.next_epoch(&role);
         let wrapping = Wrapping::new(scope.tenant(), keyset.wrapping()?.id, kek);
-        let wrapped = wrapping.wrap(&role, epoch, id, &random_key()?)?;
+        let (_, suite) = split_role(purpose);
+        let wrapped = wrapping.wrap(&role, epoch, id, &KeyMaterial::random(suite)?)?;
         Ok(StoredKey {
             id,
             role,
@@ -225,10 +230,11 @@ impl Inner {
 
 /// A standard key may seal at once: the scope's onboarding fails if it stays unannounced. A further
 /// one seals only once the audit log knows it.
-fn may_seal(live: &LiveKeys, scope: SealScope, purpose: KeyPurpose) -> bool {
-    live.primary(purpose.as_str()).is_some_and(|key| {
-        key.is_announced() || scope == SealScope::System || STANDARD.contains(&purpose.as_str())
-    })
+fn may_seal(live: &LiveKeys, scope: SealScope, of: KeyType) -> bool {
+    let purpose = of.purpose.as_str();
+    let standard = of.suite == Suite::Standard && STANDARD.contains(&purpose);
+    live.primary(purpose, of.suite)
+        .is_some_and(|key| key.is_announced() || scope == SealScope::System || standard)
 }
 
 fn fresh_id(keyset: &Keyset) -> Result<KeyId, CryptoError> {

@@ -15,11 +15,14 @@ use zeroize::Zeroizing;
 
 use super::{Inner, Vault};
 use crate::alarm::{Alarms, CHORE, system_context};
-use crate::cobblestone::{Cause, InputKey, random_key};
+use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place};
 use crate::error::CryptoError;
 use crate::events::Refusal;
+use crate::key_type::KeyType;
 use crate::keyset::KeyId;
+use crate::random::{fresh_salt, random_key};
+use crate::sealing_key::SealingKey;
 use crate::service::ShredApproval;
 
 #[async_trait]
@@ -136,8 +139,11 @@ impl Inner {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
         self.check_plain(plaintext)?;
-        let live = self.sealing(scope, purpose).await?;
-        Ok(live.seal(content, purpose, cell, plaintext)?)
+        let of = KeyType::from(purpose);
+        let live = self.sealing(scope, of).await?;
+        let mut out = Vec::new();
+        live.seal(content, of, cell, fresh_salt, plaintext, &mut out)?;
+        Ok(out)
     }
 
     async fn data_key(
@@ -197,7 +203,7 @@ impl Inner {
     fn at_hand(&self, scope: SealScope, key: &KeyBytes<32>) -> Arc<dyn DataKey> {
         Arc::new(DataKeyAtHand {
             tenant: scope.tenant(),
-            key: InputKey::new(key),
+            key: SealingKey::Standard(InputKey::with(self.config.primitives, key)),
             max_message: self.config.max_message_bytes,
             alarms: self.alarms.clone(),
         })
@@ -207,19 +213,14 @@ impl Inner {
 /// An unwrapped data key. Its parts name key id 0 and are bound to their scope and cell.
 struct DataKeyAtHand {
     tenant: Option<TenantId>,
-    key: InputKey,
+    key: SealingKey,
     max_message: usize,
     alarms: Alarms,
 }
 
 impl DataKeyAtHand {
     fn place<'a>(&'a self, cell: &'a Cell<'a>) -> Place<'a> {
-        Place {
-            content: Content::Part,
-            tenant: &self.tenant,
-            purpose: "",
-            cell,
-        }
+        Place::new(Content::Part, &self.tenant, "", cell)
     }
 }
 
@@ -228,19 +229,25 @@ impl DataKey for DataKeyAtHand {
         if plaintext.len() > self.max_message {
             return Err(SealError::LimitExceeded);
         }
-        self.place(cell).seal(KeyId::AT_HAND, &self.key, plaintext)
+        let (place, id) = (self.place(cell), KeyId::AT_HAND);
+        let mut out = Vec::new();
+        self.key.seal(&place, id, fresh_salt, plaintext, &mut out)?;
+        Ok(out)
     }
 
     fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let opened = match envelope::split(sealed) {
             Some((KeyId::AT_HAND, message)) => {
-                self.place(cell).open(KeyId::AT_HAND, &self.key, message)
+                self.key.open(&self.place(cell), KeyId::AT_HAND, message)
             }
             Some(_) => Err(Cause::Key),
             None => Err(Cause::Tag),
         };
         opened.map_err(|cause| {
-            self.alarms.raise(None, Refusal::new(cell, 0, cause));
+            self.alarms.raise(
+                None,
+                Refusal::new(cell.table(), Some(cell.column()), 0, cause),
+            );
             SealError::from(cause)
         })
     }

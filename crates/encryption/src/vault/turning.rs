@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
+use eonpro_core::phi::Suite;
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
 
 use super::{Inner, MAX_ATTEMPTS};
 use crate::error::CryptoError;
 use crate::events;
+use crate::key_type::KeyType;
 use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
-use crate::live::{LiveKeys, Wrapping};
+use crate::live::Wrapping;
 use crate::record;
 use crate::service::{KeyTurned, ShredApproval};
 
@@ -20,36 +22,36 @@ impl Inner {
         &self,
         cx: &RequestContext,
         scope: SealScope,
-        purpose: KeyPurpose,
+        of: KeyType,
     ) -> Result<KeyTurned, CryptoError> {
         self.check_open()?;
         // Their results are stored and compared: a new epoch would lose every hit.
-        if purpose == KeyPurpose::SEARCH || purpose.as_str() == MAC {
+        let compared = of.purpose == KeyPurpose::SEARCH
+            || of.purpose.as_str() == MAC
+            || of.suite == Suite::Deterministic;
+        if compared {
             return Err(SealError::Unsupported.into());
         }
-        let turned = self.commit_epoch(scope, purpose).await?;
-        events::rotated(&self.emitter, cx, scope, purpose.as_str(), turned)
+        let turned = self.commit_epoch(scope, of).await?;
+        events::rotated(&self.emitter, cx, scope, &of.role(), turned)
             .await
             .map_err(CryptoError::Unaudited)?;
         Ok(turned)
     }
 
-    async fn commit_epoch(
-        &self,
-        scope: SealScope,
-        purpose: KeyPurpose,
-    ) -> Result<KeyTurned, CryptoError> {
+    async fn commit_epoch(&self, scope: SealScope, of: KeyType) -> Result<KeyTurned, CryptoError> {
+        let role = of.role();
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let expires = self.lease();
             slot.begin_fetch();
             let (mut keyset, version) = self.keysets.live(scope).await?;
-            if keyset.lacks(purpose.as_str()) {
+            if keyset.lacks(&role) {
                 return Err(SealError::UnknownKey.into());
             }
             let kek = self.wrapping_key(scope, &keyset).await?;
-            let mut key = self.fresh_data_key(scope, &keyset, &kek, purpose.as_str())?;
+            let mut key = self.fresh_data_key(scope, &keyset, &kek, &role)?;
             // KEY-002 tells of it.
             key.announced = true;
             let turned = install(&mut keyset, key, KeyState::DecryptOnly)?;
@@ -58,7 +60,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
+            let live = self.unlock(scope, &keyset, &kek, version, expires)?;
             slot.put(Arc::new(live));
             return Ok(turned);
         }
@@ -108,7 +110,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = LiveKeys::unlock(scope, &proven, &new_kek, version, expires)?;
+            let live = self.unlock(scope, &proven, &new_kek, version, expires)?;
             slot.put(Arc::new(live));
             return Ok(turned);
         }

@@ -153,7 +153,7 @@ async fn after_an_epoch_new_values_have_the_new_key_and_old_ones_still_open() {
         .unwrap();
     let turned = house
         .vault
-        .turn_epoch(ours.cx(), scope, RECORDS)
+        .turn_epoch(ours.cx(), scope, RECORDS.into())
         .await
         .unwrap();
     let new = house
@@ -204,7 +204,7 @@ async fn another_process_opens_what_a_later_epoch_sealed() {
         .unwrap();
     house
         .vault
-        .turn_epoch(&chore(), ours, RECORDS)
+        .turn_epoch(&chore(), ours, RECORDS.into())
         .await
         .unwrap();
     let new = house
@@ -237,9 +237,9 @@ async fn racing_turns_leave_exactly_one_primary() {
     let other = house.another_process().await;
     let cx = chore();
     let (one, two, three) = tokio::join!(
-        house.vault.turn_epoch(&cx, ours, RECORDS),
-        other.turn_epoch(&cx, ours, RECORDS),
-        house.vault.turn_epoch(&cx, ours, RECORDS),
+        house.vault.turn_epoch(&cx, ours, RECORDS.into()),
+        other.turn_epoch(&cx, ours, RECORDS.into()),
+        house.vault.turn_epoch(&cx, ours, RECORDS.into()),
     );
     let mut epochs = [one.unwrap().epoch, two.unwrap().epoch, three.unwrap().epoch];
     epochs.sort_unstable();
@@ -256,7 +256,7 @@ async fn keys_whose_results_are_compared_do_not_turn() {
     let ours = SealScope::from(&scope(1));
     let house = House::with_tenants(&[&scope(1)]).await;
     for purpose in [KeyPurpose::SEARCH, KeyPurpose::new("mac")] {
-        let refused = house.vault.turn_epoch(&chore(), ours, purpose).await;
+        let refused = house.vault.turn_epoch(&chore(), ours, purpose.into()).await;
         assert!(matches!(
             refused,
             Err(CryptoError::Seal(SealError::Unsupported))
@@ -264,7 +264,7 @@ async fn keys_whose_results_are_compared_do_not_turn() {
     }
     let refused = house
         .vault
-        .turn_epoch(&chore(), ours, KeyPurpose::new("never"))
+        .turn_epoch(&chore(), ours, KeyPurpose::new("never").into())
         .await;
     assert!(matches!(
         refused,
@@ -277,7 +277,7 @@ async fn a_turn_that_cannot_be_recorded_stands_and_says_so() {
     let ours = SealScope::from(&scope(1));
     let house = House::with_tenants(&[&scope(1)]).await;
     house.sink.set_down(true);
-    let turned = house.vault.turn_epoch(&chore(), ours, RECORDS).await;
+    let turned = house.vault.turn_epoch(&chore(), ours, RECORDS.into()).await;
     assert!(matches!(turned, Err(CryptoError::Unaudited(_))));
     let keys = house.vault.keys(ours).await.unwrap();
     assert_eq!(keys.iter().map(|key| key.epoch).max(), Some(2));
@@ -294,7 +294,7 @@ async fn after_a_rewrap_everything_opens_and_the_old_wrapping_key_is_gone() {
         .unwrap();
     house
         .vault
-        .turn_epoch(&chore(), ours, RECORDS)
+        .turn_epoch(&chore(), ours, RECORDS.into())
         .await
         .unwrap();
     let before = house.record(ours).await;

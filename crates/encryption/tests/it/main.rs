@@ -11,6 +11,8 @@ mod sealing;
 #[cfg(test)]
 mod shred;
 #[cfg(test)]
+mod suites;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod ui;

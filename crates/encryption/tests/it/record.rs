@@ -163,7 +163,7 @@ async fn a_query_finds_by_normalized_value_within_its_tenant() {
     let scope = SealScope::from(&ours);
     house
         .vault
-        .turn_epoch(ours.cx(), scope, KeyPurpose::RECORDS)
+        .turn_epoch(ours.cx(), scope, KeyPurpose::RECORDS.into())
         .await
         .unwrap();
     house.vault.rewrap_keys(ours.cx(), scope).await.unwrap();
@@ -187,7 +187,7 @@ fn the_schema_tells_what_the_source_says() {
             (
                 field.name,
                 field.column.as_str(),
-                field.sealed,
+                field.sealing.is_some(),
                 field.indexes.len(),
             )
         })

@@ -35,14 +35,14 @@ async fn a_value_opens_in_its_own_place_and_in_no_other() {
     let (ssn, mrn) = (Column::new("ssn"), Column::new("mrn"));
     let row = |name: &'static [u8]| Row::named(name).unwrap();
     let elsewhere = [
-        ("another tenant", theirs, RECORDS, home.clone()),
-        ("the system", SealScope::System, RECORDS, home.clone()),
-        ("another purpose", ours, KeyPurpose::CACHE, home.clone()),
+        ("another tenant", theirs, RECORDS, home),
+        ("the system", SealScope::System, RECORDS, home),
+        ("another purpose", ours, KeyPurpose::CACHE, home),
         (
             "a purpose without keys",
             ours,
             KeyPurpose::new("other"),
-            home.clone(),
+            home,
         ),
         (
             "another table",
@@ -232,10 +232,10 @@ async fn a_data_key_is_rewrapped_for_another_purpose_and_still_opens_its_parts()
     );
 
     for (scope, purpose, cell, wrapped) in [
-        (ours, from, document.clone(), &moved),
+        (ours, from, document, &moved),
         (ours, to, cell(b"another"), &moved),
-        (theirs, to, document.clone(), &moved),
-        (ours, to, document.clone(), &wrapped),
+        (theirs, to, document, &moved),
+        (ours, to, document, &wrapped),
     ] {
         let refused = house.vault.unwrap(scope, purpose, &cell, wrapped).await;
         assert!(matches!(refused, Err(SealError::Authentication)));
@@ -294,7 +294,7 @@ async fn a_mac_key_is_stable_and_its_own_per_scope_and_label() {
 
     house
         .vault
-        .turn_epoch(&chore(), ours, RECORDS)
+        .turn_epoch(&chore(), ours, RECORDS.into())
         .await
         .unwrap();
     house.vault.rewrap_keys(&chore(), ours).await.unwrap();

@@ -169,7 +169,10 @@ impl KeyValue for MeddledStore {
     async fn commit(&self, partition: &Partition, tx: Transaction) -> Result<Version, KvError> {
         let rival = self.rival.lock().unwrap().take();
         if let Some((vault, scope)) = rival {
-            vault.turn_epoch(&chore(), scope, RECORDS).await.unwrap();
+            vault
+                .turn_epoch(&chore(), scope, RECORDS.into())
+                .await
+                .unwrap();
         }
         self.inner.commit(partition, tx).await
     }

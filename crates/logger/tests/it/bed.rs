@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use eonpro_core::component::Durability;
-use eonpro_core::phi::{Column, PhiField, PhiSchema, Table};
+use eonpro_core::phi::{Column, FieldSealing, PhiField, PhiSchema, RecordMode, Table};
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_logger::{
     JsonLayer, JsonLogger, LogLine, LogSink, LogStats, Logger as _, LoggerConfig, LoggerParts,
@@ -18,17 +18,18 @@ use tracing_subscriber::registry;
 pub(crate) const CHART: &PhiSchema = &PhiSchema {
     name: "Chart",
     table: Table::new("charts"),
+    mode: RecordMode::Fields,
     fields: &[
         PhiField {
             name: "chief_complaint",
             column: Column::new("complaint"),
-            sealed: true,
+            sealing: Some(FieldSealing::STANDARD),
             indexes: &[],
         },
         PhiField {
             name: "ward",
             column: Column::new("ward"),
-            sealed: false,
+            sealing: None,
             indexes: &[],
         },
     ],

@@ -1,0 +1,70 @@
+//! The cipher as records see it: fields sealed and opened under [`KeyPurpose::RECORDS`].
+
+use eonpro_core::phi::{
+    Cell, FieldOpener, FieldSealer, FieldSealing, IndexDef, IndexToken, RecordHead, RecordOpener,
+    RecordSealer, Row, Table,
+};
+use eonpro_core::port::{KeyPurpose, SealError};
+use zeroize::Zeroizing;
+
+use crate::cipher::TenantCipher;
+use crate::events::Refusal;
+use crate::whole::WholeOpener;
+
+const RECORDS: KeyPurpose = KeyPurpose::RECORDS;
+
+impl FieldSealer for TenantCipher {
+    fn seal(
+        &mut self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let mut out = Vec::new();
+        self.seal_into(RECORDS, sealing, cell, plaintext, &mut out)?;
+        Ok(out)
+    }
+
+    fn record(&mut self, table: Table, row: &Row<'_>) -> Result<Box<dyn RecordSealer>, SealError> {
+        let keys = self.keys()?;
+        let salt = self.salts.take()?;
+        let sealer = keys.begin_record(RECORDS, table, row, salt, self.max_message)?;
+        Ok(Box::new(sealer))
+    }
+
+    fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
+        Self::index(self, index, text)
+    }
+}
+
+impl FieldOpener for TenantCipher {
+    fn open(
+        &mut self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open_field(RECORDS, sealing, cell, sealed)
+    }
+
+    fn record<'a>(
+        &'a mut self,
+        table: Table,
+        row: &'a Row<'a>,
+        head: &'a RecordHead,
+    ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
+        let keys = self.keys()?;
+        let key = keys
+            .resume_record(RECORDS, table, row, head.as_bytes(), self.max_message)
+            .map_err(|cause| {
+                let epoch = self.epoch_of(&keys, head.as_bytes());
+                let refusal = Refusal::new(table, None, epoch, cause);
+                self.alarms.raise(Some(self.cx.clone()), refusal);
+                SealError::from(cause)
+            })?;
+        Ok(Box::new(WholeOpener::new(key, move |column, cause| {
+            let cell = Cell::new(table, column, *row);
+            self.refuse(&keys, &cell, head.as_bytes(), cause)
+        })))
+    }
+}
