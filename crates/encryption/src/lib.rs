@@ -95,6 +95,8 @@ mod repository;
 mod root;
 mod schedule;
 mod search;
+#[cfg(test)]
+mod search_vectors;
 mod service;
 mod vault;
 
