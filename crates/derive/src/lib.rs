@@ -35,8 +35,10 @@
 //!   `PartialEq`.
 
 mod attributes;
+mod compound;
 mod expand;
 mod record;
+mod rule;
 mod sealing;
 
 use proc_macro::TokenStream;

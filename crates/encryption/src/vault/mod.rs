@@ -2,6 +2,7 @@
 
 mod columns;
 mod encryption;
+mod indexing;
 mod onboarding;
 mod sealer;
 mod turning;
