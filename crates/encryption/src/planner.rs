@@ -206,7 +206,7 @@ impl Recommendation {
         Self {
             least,
             most,
-            bits: (8..=256).step_by(8).filter(fits).last(),
+            bits: (8..=256).step_by(8).rfind(fits),
         }
     }
 }
