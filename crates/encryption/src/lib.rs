@@ -57,6 +57,12 @@
 //! # }
 //! ```
 //!
+//! # Search
+//! A blind index shows which rows have equal values, and of a column with few values their
+//! frequencies tell which: `docs/search.md` says which index is for what. [`IndexPlanner`] finds how
+//! many bits to keep, [`Auxiliary`] runs the attack on your own column. An index is rotated while the
+//! service goes on ([`Encryption::begin_index_rotation`]).
+//!
 //! # What a shred promises
 //! [`Encryption::shred`] replaces the scope's wrapped keys by a tombstone. In this process nothing
 //! of the scope opens from then on. Another process may go on with keys that it has unwrapped for at

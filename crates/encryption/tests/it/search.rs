@@ -435,6 +435,15 @@ impl Table {
         )
     }
 
+    /// How SQLite means to answer a query.
+    fn plan(&self) -> String {
+        let sql = "EXPLAIN QUERY PLAN SELECT * FROM patients WHERE odd = ?1 OR even = ?2";
+        let mut plan = self.0.prepare(sql).unwrap();
+        let steps = plan.query_map((&[0_u8][..], &[0_u8][..]), |row| row.get(3));
+        let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
+        steps.join("; ")
+    }
+
     fn finds(&self, query: &IndexSlots) -> u64 {
         let sql = "SELECT count(*) FROM patients WHERE odd = ?1 OR even = ?2";
         self.count(sql, (odd(query), even(query)))
@@ -478,6 +487,15 @@ fn odd(slots: &IndexSlots) -> Option<&[u8]> {
 
 fn even(slots: &IndexSlots) -> Option<&[u8]> {
     slots.even.as_ref().map(|token| token.as_bytes())
+}
+
+#[test]
+fn a_query_by_both_slots_is_answered_from_their_indexes_and_reads_no_whole_table() {
+    let plan = Table::new().plan();
+    assert!(
+        plan.contains("MULTI-INDEX OR") && !plan.contains("SCAN"),
+        "{plan}"
+    );
 }
 
 /// One process knows the new phase at once, the other as late as it may. Whatever either writes in
