@@ -38,6 +38,7 @@ enum WireBody {
         keys: Vec<WireKey>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         low_cardinality: Vec<Box<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         indexes: Vec<WireIndex>,
     },
     Shredded {
