@@ -14,7 +14,7 @@ use crate::cache::Slot;
 use crate::cobblestone::{Cause, StreamOpener, StreamSealer};
 use crate::envelope::{self, Content, HEAD_LEN};
 use crate::events::Refusal;
-use crate::live::LiveKeys;
+use crate::live::{LiveKeys, Reader};
 
 /// Made by [`Encryption::warm`](crate::Encryption::warm), for the tenant of the scope it was given.
 ///
@@ -37,7 +37,8 @@ impl TenantCipher {
     /// # Errors
     /// [`SealError::UnknownKey`] if the purpose has no key yet: seal once through
     /// [`Sealer`](eonpro_core::port::Sealer). [`SealError::LimitExceeded`] beyond
-    /// `max_message_bytes`.
+    /// `max_message_bytes`, and once the key has sealed what one epoch may: the next
+    /// [`warm`](crate::Encryption::warm) begins a new one.
     pub fn seal(
         &self,
         purpose: KeyPurpose,
@@ -65,6 +66,14 @@ impl TenantCipher {
             .map_err(|cause| self.refuse(&keys, cell, sealed, cause))
     }
 
+    /// Whether `sealed` was sealed in an earlier epoch, so that it should be sealed anew
+    /// ([`LazyResealer`](crate::LazyResealer)). Looks at its first five bytes only, and says `false`
+    /// for what names no key of this tenant.
+    #[must_use]
+    pub fn is_stale(&self, sealed: &[u8]) -> bool {
+        self.keys().is_ok_and(|keys| keys.is_stale(sealed))
+    }
+
     /// The blind index token of `text`, to store or to look for.
     ///
     /// # Errors
@@ -74,7 +83,8 @@ impl TenantCipher {
         self.keys()?.index(index, text)
     }
 
-    /// Begins a stream for `cell` and appends its head to `out`.
+    /// Begins a stream for `cell` and appends its head to `out`. A stream counts as one message
+    /// towards `max_key_messages`; its bytes are not counted.
     ///
     /// # Errors
     /// As [`Self::seal`].
@@ -88,6 +98,7 @@ impl TenantCipher {
         let key = keys
             .primary(purpose.as_str())
             .ok_or(SealError::UnknownKey)?;
+        key.usage.count(0)?;
         keys.place(Content::Value, purpose, cell)
             .begin(key.id, &key.key, out)
     }
@@ -106,7 +117,7 @@ impl TenantCipher {
         let begun = || {
             let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
             let header = header.try_into().map_err(|_| Cause::Tag)?;
-            let key = keys.opening(id, purpose)?;
+            let key = keys.opening(Reader::Anyone, id, purpose)?;
             keys.place(Content::Value, purpose, cell)
                 .resume(id, &key.key, header)
         };

@@ -1,5 +1,6 @@
 //! What encryption announces: KEY-001 a key was created, KEY-002 a key has a new epoch, KEY-003 a
-//! scope's keys are destroyed, KEY-005 something sealed did not open.
+//! scope's keys, or one key, are destroyed, KEY-005 something sealed did not open, KEY-006 a key has
+//! another state.
 //!
 //! A key is named `<scope>/<purpose or kek>/<key id>`. No event carries a sealed field, so the audit
 //! log never needs a key in order to hear about keys.
@@ -13,6 +14,7 @@ use eonpro_core::port::SealScope;
 use crate::cobblestone::Cause;
 use crate::keyset::{KeyId, StoredKey};
 use crate::service::{KeyTurned, ShredApproval};
+use crate::state::KeyState;
 
 const ALGORITHM: Code = Code::constant("cobblestone-256");
 
@@ -83,6 +85,41 @@ pub(crate) async fn destroyed(
     emitter.emit(cx, event).await
 }
 
+/// KEY-003: that one data key is about to be destroyed.
+pub(crate) async fn key_destroyed(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    scope: SealScope,
+    stored: &StoredKey,
+    approval: ShredApproval,
+) -> Result<(), EmitError> {
+    let named = key_code(scope, stored.role.name(), stored.id);
+    let event = key::Destroyed {
+        key_id: named.clone(),
+        key_version: stored.epoch,
+        approver: approval.approver,
+        second_approver: approval.second_approver,
+        scope: named,
+    };
+    emitter.emit(cx, event).await
+}
+
+/// KEY-006: what that data key may do has changed.
+pub(crate) async fn state_changed(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    scope: SealScope,
+    stored: &StoredKey,
+    from: KeyState,
+) -> Result<(), EmitError> {
+    let event = key::CryptoEncryptionStatusChanged {
+        scope: key_code(scope, stored.role.name(), stored.id),
+        old_status: Code::constant(from.name()),
+        new_status: Code::constant(stored.state.name()),
+    };
+    emitter.emit_after(cx, event).await
+}
+
 /// What did not open, in the terms of KEY-005.
 #[derive(Debug)]
 pub(crate) struct Refusal(key::CryptoDecryptFailed);
@@ -97,7 +134,7 @@ impl Refusal {
             column: code(cell.column().as_str().to_owned()),
             key_version: epoch,
             cause: Code::constant(match cause {
-                Cause::Key => "key",
+                Cause::Key | Cause::Held => "key",
                 Cause::Context => "aad",
                 Cause::Tag => "tag",
             }),

@@ -91,6 +91,8 @@ mod root;
 mod schedule;
 mod search;
 mod service;
+mod state;
+mod usage;
 mod vault;
 
 pub use cipher::TenantCipher;
@@ -99,10 +101,11 @@ pub use data_map::data_map_page;
 pub use envelope::{HEAD_LEN, PREFIX_LEN};
 pub use epoch::{Destruction, EpochId, EpochKeys};
 pub use error::CryptoError;
-pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
+pub use keyset::{KeyId, KeyRole, MAX_KEYS};
 pub use normalize::MAX_INDEX_TEXT;
 pub use root::{RootKey, RootKeyId, WrapContext};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
+pub use state::KeyState;
 pub use vault::{Vault, VaultParts};
 
 pub use eonpro_core::phi::{

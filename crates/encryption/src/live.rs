@@ -17,9 +17,11 @@ use zeroize::Zeroizing;
 use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place, scope_bytes};
 use crate::error::CryptoError;
-use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, STANDARD, StoredKey};
+use crate::keyset::{KeyId, KeyRole, Keyset, MAC, STANDARD, StoredKey};
 use crate::schedule::MacSchedule;
 use crate::search;
+use crate::state::KeyState;
+use crate::usage::{Bounds, Usage, Usages};
 
 /// The most index keys that one scope keeps at hand; further ones are derived each time.
 const MAX_INDEX_KEYS: usize = 256;
@@ -35,7 +37,8 @@ pub(crate) struct LiveKey {
     pub(crate) purpose: Box<str>,
     pub(crate) epoch: u64,
     pub(crate) key: InputKey,
-    primary: bool,
+    pub(crate) state: KeyState,
+    pub(crate) usage: Arc<Usage>,
     announced: AtomicBool,
 }
 
@@ -44,6 +47,22 @@ impl LiveKey {
     pub(crate) fn is_announced(&self) -> bool {
         self.announced.load(Ordering::Acquire)
     }
+}
+
+/// Who opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever may.
+    Anyone,
+    /// A rotation, which reads in order to seal anew.
+    Rotation,
+}
+
+/// What the keys of one scope have sealed, and what they may seal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meter<'a> {
+    pub(crate) usages: &'a Usages,
+    pub(crate) bounds: Bounds,
 }
 
 /// See the [module](self).
@@ -65,6 +84,7 @@ impl LiveKeys {
         kek: &KeyBytes<32>,
         version: Version,
         expires: Monotonic,
+        meter: Meter<'_>,
     ) -> Result<Self, CryptoError> {
         let tenant = scope.tenant();
         let wrapping = Wrapping::new(tenant, keyset.wrapping()?.id, kek);
@@ -74,8 +94,7 @@ impl LiveKeys {
             let KeyRole::Data(purpose) = &stored.role else {
                 continue;
             };
-            let primary = stored.state == KeyState::Primary;
-            if primary {
+            if stored.state == KeyState::Primary {
                 primaries.insert(purpose.clone(), stored.id);
             }
             let live = LiveKey {
@@ -83,7 +102,8 @@ impl LiveKeys {
                 purpose: purpose.clone(),
                 epoch: stored.epoch,
                 key: InputKey::new(&wrapping.unwrap(stored)?),
-                primary,
+                state: stored.state,
+                usage: meter.usages.of(stored.id, meter.bounds),
                 announced: AtomicBool::new(stored.announced),
             };
             keys.insert(stored.id, live);
@@ -121,8 +141,8 @@ impl LiveKeys {
                 .compare_exchange(USABLE, CLOSED, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    pub(crate) fn mark_announced(&self) {
-        for key in self.keys.values() {
+    pub(crate) fn mark_announced(&self, told: &[KeyId]) {
+        for key in told.iter().filter_map(|id| self.keys.get(id)) {
             key.announced.store(true, Ordering::Release);
         }
     }
@@ -141,7 +161,7 @@ impl LiveKeys {
 
     pub(crate) fn primary(&self, purpose: &str) -> Option<&LiveKey> {
         let key = self.keys.get(self.primaries.get(purpose)?)?;
-        key.primary.then_some(key)
+        (key.state == KeyState::Primary).then_some(key)
     }
 
     pub(crate) fn place<'a>(
@@ -168,6 +188,7 @@ impl LiveKeys {
         let key = self
             .primary(purpose.as_str())
             .ok_or(SealError::UnknownKey)?;
+        key.usage.count(plaintext.len())?;
         self.place(content, purpose, cell)
             .seal(key.id, &key.key, plaintext)
     }
@@ -179,16 +200,45 @@ impl LiveKeys {
         cell: &Cell<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        self.open_as(Reader::Anyone, content, purpose, cell, sealed)
+    }
+
+    pub(crate) fn open_as(
+        &self,
+        reader: Reader,
+        content: Content,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let (id, message) = envelope::split(sealed).ok_or(Cause::Tag)?;
-        let key = self.opening(id, purpose)?;
+        let key = self.opening(reader, id, purpose)?;
         self.place(content, purpose, cell)
             .open(id, &key.key, message)
     }
 
-    pub(crate) fn opening(&self, id: KeyId, purpose: KeyPurpose) -> Result<&LiveKey, Cause> {
-        self.key(id)
+    pub(crate) fn opening(
+        &self,
+        reader: Reader,
+        id: KeyId,
+        purpose: KeyPurpose,
+    ) -> Result<&LiveKey, Cause> {
+        let key = self
+            .key(id)
             .filter(|key| *key.purpose == *purpose.as_str())
-            .ok_or(Cause::Key)
+            .ok_or(Cause::Key)?;
+        let may = match reader {
+            Reader::Anyone => key.state.opens(),
+            Reader::Rotation => key.state.opens_for_rotation(),
+        };
+        if may { Ok(key) } else { Err(Cause::Held) }
+    }
+
+    /// Whether `sealed` names a key of the scope that no longer seals.
+    pub(crate) fn is_stale(&self, sealed: &[u8]) -> bool {
+        envelope::split(sealed)
+            .and_then(|(id, _)| self.key(id))
+            .is_some_and(|key| key.state != KeyState::Primary)
     }
 
     /// The blind index token of `text`.

@@ -3,7 +3,9 @@
 mod encryption;
 mod onboarding;
 mod sealer;
+mod states;
 mod turning;
+mod wear;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +29,10 @@ use crate::envelope::{self, Content, PREFIX_LEN};
 use crate::error::CryptoError;
 use crate::events::{self, Refusal};
 use crate::keyset::{KeyId, Keyset};
-use crate::live::LiveKeys;
+use crate::live::{LiveKeys, Meter};
 use crate::repository::Keysets;
 use crate::root::{RootKey, WrapContext};
+use crate::usage::Bounds;
 
 /// How often a change of keys is tried again when other writers win.
 const MAX_ATTEMPTS: usize = 8;
@@ -187,7 +190,27 @@ impl Inner {
             other => other?,
         };
         let kek = self.wrapping_key(scope, &keyset).await?;
-        let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
+        self.unlock(scope, slot, &keyset, &kek, version, expires)
+    }
+
+    /// Unwraps the data keys of `keyset` and puts them at hand.
+    fn unlock(
+        &self,
+        scope: SealScope,
+        slot: &Slot,
+        keyset: &Keyset,
+        kek: &KeyBytes<32>,
+        version: Version,
+        expires: Monotonic,
+    ) -> Result<Arc<LiveKeys>, CryptoError> {
+        let meter = Meter {
+            usages: &slot.usages,
+            bounds: Bounds {
+                messages: self.config.max_key_messages,
+                bytes: self.config.max_key_bytes,
+            },
+        };
+        let live = LiveKeys::unlock(scope, keyset, kek, version, expires, meter)?;
         let live = Arc::new(live);
         slot.put(Arc::clone(&live));
         Ok(live)

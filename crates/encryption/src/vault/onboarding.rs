@@ -18,9 +18,10 @@ use crate::cache::Slot;
 use crate::cobblestone::{fill_random, random_key};
 use crate::error::CryptoError;
 use crate::events;
-use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, STANDARD, ScopeRecord, StoredKey};
+use crate::keyset::{KeyId, KeyRole, Keyset, STANDARD, ScopeRecord, StoredKey};
 use crate::live::{LiveKeys, Wrapping};
 use crate::root::WrapContext;
+use crate::state::KeyState;
 
 impl Inner {
     /// Creates what is missing of the standard keys, and announces what was not announced.
@@ -45,7 +46,7 @@ impl Inner {
     ) -> Result<Arc<LiveKeys>, CryptoError> {
         let live = self.live(scope).await?;
         if may_seal(&live, scope, purpose) {
-            return Ok(live);
+            return self.unworn(scope, purpose, live).await;
         }
         let this = Arc::clone(self);
         let added = task::outlive(async move { this.add_purpose(scope, purpose).await });
@@ -101,8 +102,7 @@ impl Inner {
                     }
                 }
             };
-            let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
-            slot.put(Arc::new(live));
+            self.unlock(scope, slot, &keyset, &kek, version, expires)?;
             return Ok(());
         }
         Err(CryptoError::Conflict)
@@ -136,7 +136,7 @@ impl Inner {
         self.mark_announced(scope, slot, &told).await
     }
 
-    async fn mark_announced(
+    pub(super) async fn mark_announced(
         &self,
         scope: SealScope,
         slot: &Slot,
@@ -154,7 +154,7 @@ impl Inner {
                 other => {
                     other?;
                     if let Some(live) = slot.get() {
-                        live.mark_announced();
+                        live.mark_announced(told);
                     }
                     return Ok(());
                 }

@@ -2,18 +2,17 @@
 //!
 //! Each change is one compare-and-swap of the scope's keyset, tried again when another writer wins.
 
-use std::sync::Arc;
-
 use eonpro_core::RequestContext;
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
 
 use super::{Inner, MAX_ATTEMPTS};
 use crate::error::CryptoError;
 use crate::events;
-use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
-use crate::live::{LiveKeys, Wrapping};
+use crate::keyset::{KeyId, KeyRole, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
+use crate::live::Wrapping;
 use crate::record;
 use crate::service::{KeyTurned, ShredApproval};
+use crate::state::KeyState;
 
 impl Inner {
     pub(super) async fn turn_epoch(
@@ -23,44 +22,52 @@ impl Inner {
         purpose: KeyPurpose,
     ) -> Result<KeyTurned, CryptoError> {
         self.check_open()?;
-        // Their results are stored and compared: a new epoch would lose every hit.
-        if purpose == KeyPurpose::SEARCH || purpose.as_str() == MAC {
+        if !may_turn(purpose.as_str()) {
             return Err(SealError::Unsupported.into());
         }
-        let turned = self.commit_epoch(scope, purpose).await?;
+        let turned = self.commit_epoch(scope, purpose.as_str(), None).await?;
+        let turned = turned.ok_or(CryptoError::Conflict)?;
         events::rotated(&self.emitter, cx, scope, purpose.as_str(), turned)
             .await
             .map_err(CryptoError::Unaudited)?;
         Ok(turned)
     }
 
-    async fn commit_epoch(
+    /// Commits a new epoch. With `only_if`, only while that key is the primary: `None` if another writer
+    /// was quicker, whose keys are then at hand. Such an epoch is stored as not announced, so that
+    /// its audit entry is made up for by `provision` if this process does not live to make it.
+    pub(super) async fn commit_epoch(
         &self,
         scope: SealScope,
-        purpose: KeyPurpose,
-    ) -> Result<KeyTurned, CryptoError> {
+        purpose: &str,
+        only_if: Option<KeyId>,
+    ) -> Result<Option<KeyTurned>, CryptoError> {
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let expires = self.lease();
             slot.begin_fetch();
             let (mut keyset, version) = self.keysets.live(scope).await?;
-            if keyset.lacks(purpose.as_str()) {
+            let present = keyset.primary(&KeyRole::data(purpose)).map(|key| key.id);
+            if present.is_none() {
                 return Err(SealError::UnknownKey.into());
             }
             let kek = self.wrapping_key(scope, &keyset).await?;
-            let mut key = self.fresh_data_key(scope, &keyset, &kek, purpose.as_str())?;
+            if only_if.is_some() && only_if != present {
+                self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+                return Ok(None);
+            }
+            let mut key = self.fresh_data_key(scope, &keyset, &kek, purpose)?;
             // KEY-002 tells of it.
-            key.announced = true;
+            key.announced = only_if.is_none();
             let turned = install(&mut keyset, key, KeyState::DecryptOnly)?;
             let record = ScopeRecord::Live(keyset.clone());
             let version = match self.keysets.replace(scope, Some(version), &record).await {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = LiveKeys::unlock(scope, &keyset, &kek, version, expires)?;
-            slot.put(Arc::new(live));
-            return Ok(turned);
+            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+            return Ok(Some(turned));
         }
         Err(CryptoError::Conflict)
     }
@@ -108,8 +115,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = LiveKeys::unlock(scope, &proven, &new_kek, version, expires)?;
-            slot.put(Arc::new(live));
+            self.unlock(scope, &slot, &proven, &new_kek, version, expires)?;
             return Ok(turned);
         }
         Err(CryptoError::Conflict)
@@ -196,6 +202,12 @@ impl Inner {
         }
         Err(CryptoError::Conflict)
     }
+}
+
+/// Whether a purpose's key may have a second epoch. The results of search and MAC keys are stored and
+/// compared: a new epoch would lose every hit.
+pub(super) fn may_turn(purpose: &str) -> bool {
+    purpose != KeyPurpose::SEARCH.as_str() && purpose != MAC
 }
 
 fn install(

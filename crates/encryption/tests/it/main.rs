@@ -11,10 +11,14 @@ mod sealing;
 #[cfg(test)]
 mod shred;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod ui;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wear;
 #[cfg(test)]
 mod worked_example;
