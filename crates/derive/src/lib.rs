@@ -25,8 +25,10 @@
 //!   `PartialEq`.
 
 mod attributes;
+mod compound;
 mod expand;
 mod record;
+mod rule;
 
 use proc_macro::TokenStream;
 

@@ -47,8 +47,8 @@
 //!     ward: 7,
 //! };
 //! let sealed = vault.seal_record(&scope, ada).await?;
-//! let query = vault.query_token(&scope, &Patient::SSN_INDEX, &"999 12 3456".into()).await?;
-//! assert_eq!(sealed.ssn_index, query);
+//! let query = vault.query_slots(&scope, &Patient::SSN_INDEX, &"999 12 3456".into()).await?;
+//! assert!(query.finds(&sealed.ssn_index));
 //!
 //! let ada: Patient = vault.open_record(&scope, sealed).await?;
 //! assert_eq!(ada.name.expose(), "Ada Lovelace");
@@ -78,13 +78,16 @@ mod cipher;
 pub mod cobblestone;
 mod config;
 mod data_map;
+mod dates;
 mod envelope;
 mod epoch;
 mod error;
 mod events;
+mod index_status;
 mod keyset;
 mod live;
 mod normalize;
+mod phone;
 mod record;
 mod repository;
 mod root;
@@ -101,16 +104,16 @@ pub use data_map::data_map_page;
 pub use envelope::{HEAD_LEN, PREFIX_LEN};
 pub use epoch::{Destruction, EpochId, EpochKeys};
 pub use error::CryptoError;
-pub use keyset::{KeyId, KeyRole, MAX_KEYS};
+pub use index_status::{IndexScan, IndexStatus, MAX_ROTATED_INDEXES, SETTLE_MARGIN};
+pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
 pub use normalize::MAX_INDEX_TEXT;
 pub use root::{RootKey, RootKeyId, WrapContext};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
-pub use state::KeyState;
 pub use vault::{Vault, VaultParts};
 
 pub use eonpro_core::phi::{
-    Cell, Column, IndexDef, IndexToken, Normalizer, Phi, PhiRecord, PhiRecords, PhiSchema,
-    PhiValue, Row, Sealed, Table,
+    Cell, Column, IndexDef, IndexPart, IndexSlots, IndexToken, Normalizer, Phi, PhiRecord,
+    PhiRecords, PhiSchema, PhiValue, Row, Sealed, Table,
 };
 pub use eonpro_core::port::{KeyPurpose, SealError, SealScope, Sealer};
 pub use eonpro_derive::PhiRecord;

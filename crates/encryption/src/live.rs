@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use eonpro_core::id::TenantId;
 use eonpro_core::pae;
-use eonpro_core::phi::{Cell, IndexDef, IndexToken};
+use eonpro_core::phi::{Cell, IndexDef, IndexSlots};
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
 use eonpro_core::secret::KeyBytes;
@@ -17,10 +17,9 @@ use zeroize::Zeroizing;
 use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place, scope_bytes};
 use crate::error::CryptoError;
-use crate::keyset::{KeyId, KeyRole, Keyset, MAC, STANDARD, StoredKey};
-use crate::schedule::MacSchedule;
-use crate::search;
-use crate::state::KeyState;
+use crate::index_status::{IndexStatus, StoredIndex, index_status};
+use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, STANDARD, StoredKey};
+use crate::search::LiveIndex;
 use crate::usage::{Bounds, Usage, Usages};
 
 /// The most index keys that one scope keeps at hand; further ones are derived each time.
@@ -73,7 +72,8 @@ pub(crate) struct LiveKeys {
     state: AtomicU8,
     keys: HashMap<KeyId, LiveKey>,
     primaries: HashMap<Box<str>, KeyId>,
-    index_keys: RwLock<HashMap<IndexDef, Arc<MacSchedule>>>,
+    indexes: Vec<StoredIndex>,
+    index_keys: RwLock<HashMap<IndexDef, Arc<LiveIndex>>>,
 }
 
 impl LiveKeys {
@@ -115,6 +115,7 @@ impl LiveKeys {
             state: AtomicU8::new(USABLE),
             keys,
             primaries,
+            indexes: keyset.indexes.clone(),
             index_keys: RwLock::default(),
         })
     }
@@ -241,32 +242,38 @@ impl LiveKeys {
             .is_some_and(|key| key.state != KeyState::Primary)
     }
 
-    /// The blind index token of `text`.
-    pub(crate) fn index(&self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
-        search::token(&*self.index_key(index)?, index, text)
+    /// The blind index tokens of `texts`, one for each live version.
+    pub(crate) fn index(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        self.live_index(index)?.slots(index, texts)
     }
 
-    fn index_key(&self, index: &IndexDef) -> Result<Arc<MacSchedule>, SealError> {
+    pub(crate) fn index_status(&self, index: &IndexDef) -> IndexStatus {
+        index_status(&self.indexes, index)
+    }
+
+    fn live_index(&self, index: &IndexDef) -> Result<Arc<LiveIndex>, SealError> {
         let known = self
             .index_keys
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = known.get(index) {
-            return Ok(Arc::clone(key));
+        if let Some(live) = known.get(index) {
+            return Ok(Arc::clone(live));
         }
         drop(known);
         let search = self
             .primary(KeyPurpose::SEARCH.as_str())
             .ok_or(SealError::UnknownKey)?;
-        let key = Arc::new(search::index_key(&search.key, &self.tenant, index)?);
+        let status = self.index_status(index);
+        let live = LiveIndex::derive(&search.key, &self.tenant, index, status)?;
+        let live = Arc::new(live);
         let mut known = self
             .index_keys
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_INDEX_KEYS {
-            known.insert(*index, Arc::clone(&key));
+            known.insert(*index, Arc::clone(&live));
         }
-        Ok(key)
+        Ok(live)
     }
 
     /// The key for `label`: HKDF-Expand-SHA-512 of the scope's MAC key over

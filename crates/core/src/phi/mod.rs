@@ -6,13 +6,17 @@
 //! and the PHI data map.
 
 mod cell;
+mod index;
+mod normalizer;
 mod record;
 mod schema;
 mod sealed;
 mod value;
 
 pub use cell::{Cell, Column, Row, Table};
+pub use index::{IndexDef, IndexPart, IndexSlots, IndexToken};
+pub use normalizer::Normalizer;
 pub use record::{FieldOpener, FieldSealer, PhiRecord, PhiRecords};
-pub use schema::{IndexDef, IndexToken, Normalizer, PhiField, PhiSchema};
+pub use schema::{PhiField, PhiSchema};
 pub use sealed::Sealed;
-pub use value::{Phi, PhiValue, PhiValueError};
+pub use value::{Phi, PhiValue, PhiValueError, SearchText};

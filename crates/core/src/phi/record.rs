@@ -3,7 +3,8 @@
 use zeroize::Zeroizing;
 
 use super::cell::Cell;
-use super::schema::{IndexDef, IndexToken, PhiSchema};
+use super::index::{IndexDef, IndexSlots};
+use super::schema::PhiSchema;
 use crate::id::RowId;
 use crate::port::SealError;
 
@@ -15,11 +16,13 @@ pub trait FieldSealer {
     /// As [`crate::port::Sealer::seal`].
     fn seal(&mut self, cell: &Cell<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError>;
 
-    /// The blind index token of `text`.
+    /// The blind index tokens to store, one for each live version: of `texts`, one for each part of
+    /// the index. Empty slots if a text normalizes to nothing.
     ///
     /// # Errors
-    /// As [`crate::port::Sealer::mac_key`].
-    fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError>;
+    /// As [`crate::port::Sealer::mac_key`]; [`SealError::Unindexable`] for a text that does not fit
+    /// its rule, [`SealError::Unsupported`] for an impossible index or another number of texts.
+    fn index(&mut self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError>;
 }
 
 /// Opens fields one by one. Implemented by encryption.

@@ -1,6 +1,7 @@
 //! The vault: keys in a key store, wrapped under a root key, at hand while a lease lasts.
 
 mod encryption;
+mod indexing;
 mod onboarding;
 mod sealer;
 mod states;

@@ -167,6 +167,7 @@ impl Inner {
         let mut keyset = Keyset {
             root: self.root.id().as_str().into(),
             keys: Vec::new(),
+            indexes: Vec::new(),
         };
         let (stored, kek) = self.fresh_wrapping_key(scope, &keyset).await?;
         keyset.install(stored, KeyState::Destroyed)?;
