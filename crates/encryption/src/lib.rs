@@ -91,6 +91,7 @@ mod phone;
 mod record;
 mod repository;
 mod root;
+mod rotation;
 mod schedule;
 mod search;
 mod service;
@@ -108,6 +109,10 @@ pub use index_status::{IndexScan, IndexStatus, MAX_ROTATED_INDEXES, SETTLE_MARGI
 pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
 pub use normalize::MAX_INDEX_TEXT;
 pub use root::{RootKey, RootKeyId, WrapContext};
+pub use rotation::{
+    FailedRow, IndexColumns, LazyCounts, LazyResealer, MAX_FAILED_ROWS, Phase, RotationConfig,
+    RotationKind, RotationStatus, Rotator, RotatorParts, TextOf, text_of,
+};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
 pub use vault::{Vault, VaultParts};
 

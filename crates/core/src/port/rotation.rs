@@ -168,12 +168,12 @@ pub enum Counted {
     /// Sealed values, of all sealed columns, whose first five bytes are these: `0x01` and the id of the
     /// key, big endian.
     Sealed([u8; 5]),
-    /// Rows whose sealed `value` is there while `slot` is null.
+    /// Rows in which `has` is not null while `lacks` is.
     Lacking {
-        /// The sealed column.
-        value: Column,
-        /// The column of the token.
-        slot: Column,
+        /// The column that must hold something.
+        has: Column,
+        /// The column that holds nothing.
+        lacks: Column,
     },
     /// Rows whose `slot` is not null.
     Holding {

@@ -3,6 +3,7 @@
 mod encryption;
 mod indexing;
 mod onboarding;
+mod rotating;
 mod sealer;
 mod states;
 mod turning;

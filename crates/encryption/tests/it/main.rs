@@ -7,6 +7,10 @@ mod record;
 #[cfg(test)]
 mod root;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod sealing;
 #[cfg(test)]
 mod shred;
