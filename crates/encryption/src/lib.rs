@@ -105,6 +105,7 @@ mod random;
 mod record;
 mod repository;
 mod root;
+mod rotation;
 mod schedule;
 mod sealing_key;
 mod search;
@@ -112,6 +113,8 @@ mod search;
 mod search_vectors;
 mod service;
 mod siv;
+mod state;
+mod usage;
 mod vault;
 mod whole;
 mod xaes;
@@ -130,6 +133,10 @@ pub use normalize::MAX_INDEX_TEXT;
 pub use planner::{IndexPlanner, PlanError, PlanReport, PlannedIndex, Recommendation, Verdict};
 pub use primitives::{CryptoProfile, Primitives};
 pub use root::{RootKey, RootKeyId, WrapContext};
+pub use rotation::{
+    FailedRow, IndexColumns, LazyCounts, LazyResealer, MAX_FAILED_ROWS, Phase, RotationConfig,
+    RotationKind, RotationStatus, Rotator, RotatorParts, TextOf, text_of,
+};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
 pub use vault::{Vault, VaultParts};
 

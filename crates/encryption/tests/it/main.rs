@@ -7,11 +7,17 @@ mod record;
 #[cfg(test)]
 mod root;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod sealing;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
 mod shred;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod suites;
 #[cfg(test)]
@@ -20,5 +26,7 @@ mod support;
 mod ui;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wear;
 #[cfg(test)]
 mod worked_example;
