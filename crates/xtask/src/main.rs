@@ -55,6 +55,12 @@ const VERBS: &[Verb] = &[
         run: crash::run,
     },
     Verb {
+        name: "crash-encryption",
+        arguments: "[ROUNDS]",
+        about: "kill rewraps and rotations ROUNDS times (default 10) and look for what was lost",
+        run: crash::encryption,
+    },
+    Verb {
         name: "install",
         arguments: "",
         about: "install the tools that CI needs and this machine lacks",

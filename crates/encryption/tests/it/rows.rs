@@ -16,12 +16,14 @@ use eonpro_core::port::{
 
 pub(crate) type Columns = BTreeMap<&'static str, Option<Vec<u8>>>;
 type Rows = BTreeMap<(TenantId, Vec<u8>), Columns>;
+/// The highest fence, and the progress.
+type Claim = (Fence, Option<Vec<u8>>);
 type Hand = Box<dyn FnOnce(&mut Rows) + Send>;
 
 #[derive(Default)]
 struct Store {
     rows: Rows,
-    jobs: BTreeMap<(TenantId, JobName), (Fence, Option<Vec<u8>>)>,
+    jobs: BTreeMap<(TenantId, JobName), Claim>,
 }
 
 pub(crate) struct MemoryRows {
