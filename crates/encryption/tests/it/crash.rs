@@ -287,7 +287,7 @@ async fn rotate_for_ever(site: &Site, scope: &TenantScope) {
     let (rotator, ours) = (site.rotator(), SealScope::from(scope));
     // What the last child left half done comes first.
     loop {
-        for kind in [RotationKind::Reseal(RECORDS), reindex()] {
+        for kind in [RotationKind::Reseal(RECORDS.into()), reindex()] {
             site.vault.rewrap_keys(&site.cx(), ours).await.unwrap();
             if matches!(kind, RotationKind::Reseal(_)) {
                 site.vault
@@ -470,7 +470,7 @@ async fn check(site: &Site, scope: &TenantScope, told: &Told) {
 /// Runs what was begun to its end, with nobody in the way.
 async fn complete(site: &Site, scope: &TenantScope) {
     let (rotator, ours) = (site.rotator(), SealScope::from(scope));
-    for kind in [RotationKind::Reseal(RECORDS), reindex()] {
+    for kind in [RotationKind::Reseal(RECORDS.into()), reindex()] {
         if rotator
             .status(scope, &kind)
             .await
@@ -485,7 +485,7 @@ async fn complete(site: &Site, scope: &TenantScope) {
         .turn_epoch(&site.cx(), ours, RECORDS.into())
         .await
         .unwrap();
-    for kind in [RotationKind::Reseal(RECORDS), reindex()] {
+    for kind in [RotationKind::Reseal(RECORDS.into()), reindex()] {
         rotator.plan(scope, &kind).await.unwrap();
         assert_eq!(finish(site, &rotator, scope, &kind).await, Phase::Completed);
         let status = rotator.status(scope, &kind).await.unwrap().unwrap();

@@ -11,6 +11,8 @@ mod root;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
+mod rotation_suites;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod sealing;
