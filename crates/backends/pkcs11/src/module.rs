@@ -126,7 +126,10 @@ impl Token {
     fn slot(&self) -> Result<Slot, Failure> {
         let mut found = None;
         for slot in self.module.pkcs11.get_slots_with_token()? {
-            let about = self.module.pkcs11.get_token_info(slot)?;
+            // A token that does not answer is not there, and must not hide the others.
+            let Ok(about) = self.module.pkcs11.get_token_info(slot) else {
+                continue;
+            };
             if about.token_initialized() && about.label() == self.label {
                 if found.is_some() {
                     return Err(CryptoError::Config("token label that several tokens have").into());

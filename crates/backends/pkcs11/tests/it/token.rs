@@ -65,7 +65,7 @@ fn module() -> Option<PathBuf> {
 pub(crate) fn with_token(test: &str, body: impl AsyncFnOnce(Token)) {
     if let Some(token) = given() {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(4).build().unwrap();
+        let runtime = runtime.worker_threads(4).enable_all().build().unwrap();
         runtime.block_on(body(token));
         return;
     }

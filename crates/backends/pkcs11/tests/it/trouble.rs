@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use cryptoki::types::Ulong;
 use eonpro_core::component::{Component as _, Health};
 use eonpro_core::secret::SecretText;
 use eonpro_core::{Classify as _, Status, task};
@@ -83,23 +86,17 @@ fn a_lost_login_is_temporary_and_no_epoch_is_called_gone_for_it() {
 
         log_out(&config);
         assert!(matches!(root.epochs().await, Err(CryptoError::Root(_))));
-        log_out_if_in(&config);
+        assert_eq!(root.epochs().await.unwrap(), std::slice::from_ref(&epoch));
+        log_out(&config);
         let destroyed = root.destroy(&epoch).await;
-        assert!(!matches!(destroyed, Err(CryptoError::EpochGone)));
+        assert!(matches!(destroyed, Err(CryptoError::Root(_))));
+        assert_eq!(root.epochs().await.unwrap(), [epoch]);
     });
 }
 
-/// [`log_out`], unless nobody is logged in.
-fn log_out_if_in(config: &Pkcs11Config) {
-    let module = Pkcs11::new(&config.module).unwrap();
-    let slots = module.get_slots_with_initialized_token().unwrap();
-    let session = module.open_rw_session(slots[0]).unwrap();
-    let _was_out = session.logout();
-}
-
 #[test]
-fn without_its_token_nothing_is_gone_and_with_it_everything_is_back() {
-    let name = "trouble::without_its_token_nothing_is_gone_and_with_it_everything_is_back";
+fn an_epoch_is_not_gone_because_its_token_is_away() {
+    let name = "trouble::an_epoch_is_not_gone_because_its_token_is_away";
     with_token(name, async |token: Token| {
         let (_, root) = token.fresh_root().await;
         let epoch = root.create().await.unwrap();
@@ -121,7 +118,43 @@ fn without_its_token_nothing_is_gone_and_with_it_everything_is_back() {
             let failed = RootKey::wrap(&*root, &key(), &context()).await;
             assert!(matches!(failed, Err(CryptoError::Root(_))), "{failed:?}");
         }
-        std::fs::rename(&away, &here).unwrap();
+    });
+}
+
+#[test]
+fn a_key_that_may_leave_its_token_or_has_a_namesake_is_refused() {
+    let name = "trouble::a_key_that_may_leave_its_token_or_has_a_namesake_is_refused";
+    with_token(name, async |token: Token| {
+        // Holds the login of this process.
+        let (good, _root) = token.fresh_root().await;
+        let module = Pkcs11::new(&good.module).unwrap();
+        let slots = module.get_slots_with_initialized_token().unwrap();
+        let session = module.open_rw_session(slots[0]).unwrap();
+        let make = |label: &str, sensitive: bool, extractable: bool, bytes: u64| {
+            let template = [
+                Attribute::Label(label.as_bytes().to_vec()),
+                Attribute::Id(vec![7; 8]),
+                Attribute::Token(true),
+                Attribute::ValueLen(Ulong::new(bytes)),
+                Attribute::Encrypt(true),
+                Attribute::Decrypt(true),
+                Attribute::Sensitive(sensitive),
+                Attribute::Extractable(extractable),
+            ];
+            session
+                .generate_key(&Mechanism::AesKeyGen, &template)
+                .unwrap();
+        };
+        make("plain", false, false, 32);
+        make("extractable", true, true, 32);
+        make("short", true, false, 16);
+        make("sound", true, false, 32);
+        make(&good.key, true, false, 32);
+        for label in ["plain", "extractable", "short", &good.key] {
+            expect_refused(token.config(label), "key label").await;
+        }
+        let sound = Pkcs11Root::open(token.config("sound")).await.unwrap();
+        assert_eq!(sound.id().as_str(), "pkcs11:0707070707070707");
     });
 }
 

@@ -116,7 +116,7 @@ pub fn checks() -> impl Iterator<Item = &'static str> {
 
 /// Runs every check, each on an empty custody that `make` has just made.
 ///
-/// Needs a multi-threaded runtime, or concurrency is not tested.
+/// Needs a multi-threaded runtime, or concurrency is not tested, and its timers.
 pub async fn suite<M>(make: M) -> Report
 where
     M: AsyncFn() -> Subject,
