@@ -134,8 +134,6 @@ pub(crate) fn destroy_epoch(
     root: &RootName,
     epoch: &EpochId,
 ) -> Result<(), Failure> {
-    // Without the token nothing can be said about its keys.
-    find_root(session, root)?;
     let Some(label) = root.epoch_label(epoch) else {
         return Ok(());
     };
@@ -145,12 +143,12 @@ pub(crate) fn destroy_epoch(
             other => other?,
         }
     }
-    if session.find_objects(&lookup(&label))?.is_empty() {
-        find_root(session, root)?;
-        Ok(())
-    } else {
-        Err(Failure::Module("a destroyed key is still there"))
+    if !session.find_objects(&lookup(&label))?.is_empty() {
+        return Err(Failure::Module("a destroyed key is still there"));
     }
+    // A token that is away shows no keys either.
+    find_root(session, root)?;
+    Ok(())
 }
 
 pub(crate) fn epochs(session: &Session, root: &RootName) -> Result<Vec<EpochId>, Failure> {
