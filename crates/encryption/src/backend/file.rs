@@ -3,6 +3,7 @@
 //! What is replaced is overwritten afterwards, so a reader looks once more whether it has read the
 //! file that the path leads to.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -150,15 +151,46 @@ fn wipe(mut old: File) -> std::io::Result<bool> {
     Ok(true)
 }
 
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, CryptoError> {
+/// Removes and overwrites what a process left that was killed between writing a file and putting it in
+/// place of the one at `path`. Nobody may be writing it meanwhile.
+pub(super) fn clear_leftovers(path: &Path) -> Result<(), CryptoError> {
+    let prefix = temporary_prefix(path)?;
+    let prefix = prefix.as_encoded_bytes();
+    for entry in fs::read_dir(parent(path)).map_err(CryptoError::Io)? {
+        let entry = entry.map_err(CryptoError::Io)?;
+        let name = entry.file_name();
+        let rest = name.as_encoded_bytes().strip_prefix(prefix);
+        let random = rest.and_then(|rest| rest.strip_suffix(TEMPORARY));
+        let is_ours =
+            random.is_some_and(|hex| hex.len() == 16 && hex.iter().all(u8::is_ascii_hexdigit));
+        if is_ours {
+            let old = OpenOptions::new().write(true).open(entry.path());
+            fs::remove_file(entry.path()).map_err(CryptoError::Io)?;
+            let _best_effort = old.and_then(wipe);
+        }
+    }
+    Ok(())
+}
+
+/// How the names of files end that are not yet in place.
+const TEMPORARY: &[u8] = b".tmp";
+
+/// How they begin: `.<name>.`, followed by 16 random hexadecimal digits.
+fn temporary_prefix(path: &Path) -> Result<OsString, CryptoError> {
     let name = path
         .file_name()
         .ok_or(CryptoError::File("path names no file"))?;
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    Ok(prefix)
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, CryptoError> {
     let mut random = [0; 8];
     fill_random(&mut random)?;
-    let mut beside = std::ffi::OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{:016x}.tmp", u64::from_be_bytes(random)));
+    let mut beside = temporary_prefix(path)?;
+    beside.push(format!("{:016x}.tmp", u64::from_be_bytes(random)));
     let temporary = path.with_file_name(beside);
 
     let mut options = OpenOptions::new();
@@ -179,13 +211,17 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, CryptoError> {
     Ok(temporary)
 }
 
-/// Makes the name durable, not only the bytes.
-pub(super) fn sync_parent(path: &Path) -> Result<(), CryptoError> {
-    let parent = match path.parent() {
+/// The folder of the file.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    File::open(parent)
+    }
+}
+
+/// Makes the name durable, not only the bytes.
+pub(super) fn sync_parent(path: &Path) -> Result<(), CryptoError> {
+    File::open(parent(path))
         .and_then(|directory| directory.sync_all())
         .map_err(CryptoError::Io)
 }

@@ -117,6 +117,8 @@ impl Custody {
 /// Waits until no other process and no other handle writes the keyring at `path`; they wait while the
 /// result lives. The lock is advisory, on an empty file beside the keyring that is never removed: the
 /// keyring itself is replaced, and with it would go its lock.
+///
+/// Whose turn it is first clears what a killed writer left, which may hold epochs that are to be gone.
 pub(super) fn take_turn(path: &Path) -> Result<File, CryptoError> {
     let mut name = OsString::from(
         path.file_name()
@@ -130,11 +132,12 @@ pub(super) fn take_turn(path: &Path) -> Result<File, CryptoError> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    let file = options
+    let lock = options
         .open(path.with_file_name(name))
         .map_err(CryptoError::Io)?;
-    file.lock().map_err(CryptoError::Io)?;
-    Ok(file)
+    lock.lock().map_err(CryptoError::Io)?;
+    file::clear_leftovers(path)?;
+    Ok(lock)
 }
 
 /// `epoch:<32 random hex digits>`: never given twice, also not after its epoch is gone.

@@ -42,7 +42,8 @@ const MAX_EPOCHS: usize = 512;
 /// ([`CryptoError::Passphrase`]) until the keyring is opened again.
 ///
 /// Any number of processes on one machine may hold the keyring open. Each use looks whether the file
-/// was replaced since it was read; changes take turns by an advisory lock on `<name>.lock` beside it.
+/// was replaced since it was read; changes take turns by an advisory lock on `<name>.lock` beside it,
+/// so a process that stands still in the middle of a change holds up changes, but no use.
 /// Network file systems, which may answer from a cache, are not supported.
 ///
 /// # What destruction promises
@@ -72,6 +73,7 @@ impl Keyring {
         task::blocking(move || {
             let (id, key) = (fresh_id("keyring")?, random_key()?);
             let by = Stretched::fresh(&passphrase, cost)?;
+            let _turn = take_turn(&path)?;
             file::create(&path, &Sealed::new(&id, &key, &by)?.to_bytes()?)?;
             Ok(Self::with(path, id, &key, by))
         })
