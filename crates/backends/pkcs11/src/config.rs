@@ -22,7 +22,8 @@ pub struct Pkcs11Config {
     pub key: String,
     /// How many sessions are open at one time: 1 to [`MAX_SESSIONS`]. Further calls wait.
     pub max_sessions: usize,
-    /// Whether calls into the module take turns, over all root keys of the process that ask for it.
+    /// Whether calls into the module take turns, over all root keys of the process that ask for it;
+    /// then one session is in use at a time, whatever [`Self::max_sessions`] says.
     /// On by default, because modules are seldom as safe for threads as they claim. Turn it off for
     /// an HSM that is known to stand concurrency, on every root key of that module.
     pub serialize: bool,
