@@ -1,7 +1,11 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod epochs;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
