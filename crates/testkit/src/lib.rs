@@ -19,6 +19,7 @@ pub mod conformance;
 mod recording;
 mod scope;
 mod sealer;
+pub mod servers;
 
 pub use alerts::RecordingAlerts;
 pub use recording::{Recorded, RecordingSink};
