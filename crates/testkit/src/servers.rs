@@ -40,26 +40,37 @@ pub fn tool(program: &str) -> Option<PathBuf> {
     candidates.find(|candidate| candidate.is_file())
 }
 
-/// [`tool`], for the server that [`REQUIRE`] calls `server`. If it is missing, prints that and
-/// returns `None`: the test is to end there.
+/// Hands on what was `found`. Without it the test is to return at once: `None`, after a line that
+/// names the Debian `package`, unless the environment requires the server `name`.
 ///
 /// # Panics
-/// If it is missing and required.
+/// If the server is required and missing.
 #[must_use]
+pub fn require<T>(found: Option<T>, name: &str, package: &str) -> Option<T> {
+    insist(found, name, &format!("apt-get install {package}"))
+}
+
+/// [`tool`], to be used as [`require`] is: for a `program` that `cargo xtask install` brings.
+///
+/// # Panics
+/// If the server `name` is required and missing.
+#[must_use]
+pub fn require_tool(name: &str, program: &str) -> Option<PathBuf> {
+    insist(tool(program), name, "cargo xtask install")
+}
+
 #[expect(
     clippy::panic,
-    clippy::print_stderr,
-    reason = "a test tells why it fails or ends early"
+    reason = "a required server that is missing fails the test"
 )]
-pub fn require(server: &str, program: &str) -> Option<PathBuf> {
-    let found = tool(program);
+#[expect(clippy::print_stderr, reason = "told to whoever runs the tests")]
+fn insist<T>(found: Option<T>, name: &str, remedy: &str) -> Option<T> {
     if found.is_none() {
         let required = variable_os(REQUIRE).unwrap_or_default();
-        let missing = format!("{server} is missing ({program}); cargo xtask install brings it");
-        if is_required(&required.to_string_lossy(), server) {
-            panic!("{missing}");
+        if is_required(&required.to_string_lossy(), name) {
+            panic!("{REQUIRE}: {name} is missing; {remedy}");
         }
-        eprintln!("{missing}; this test ends here");
+        eprintln!("ignored: {name} is missing; {remedy}");
     }
     found
 }
@@ -213,6 +224,11 @@ mod tests {
     }
 
     #[test]
+    fn what_was_found_is_handed_on() {
+        assert_eq!(require(Some(7), "anything", "package"), Some(7));
+    }
+
+    #[test]
     fn a_program_is_found_on_the_search_path_or_not_at_all() {
         assert!(tool("sh").is_some());
         assert_eq!(tool("no-such-program-anywhere"), None);
@@ -220,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_ends_when_it_is_dropped() {
-        let Some(python) = require("python", "python3") else {
+        let Some(python) = require_tool("python", "python3") else {
             return;
         };
         let arguments = |port: u16| {

@@ -28,7 +28,7 @@ static MOTO: OnceCell<Option<Server>> = OnceCell::const_new();
 
 async fn moto() -> Option<&'static Server> {
     let start = || async {
-        let program = servers::require("moto", "moto_server")?;
+        let program = servers::require_tool("moto", "moto_server")?;
         let arguments = |port: u16| {
             ["-H", "127.0.0.1", "-p", &port.to_string()]
                 .map(str::to_owned)
@@ -51,16 +51,24 @@ pub(crate) struct Bed {
 impl Bed {
     /// A root on a fresh key; `None` if moto is missing and not required.
     pub(crate) async fn make() -> Option<Self> {
-        let moto = moto().await?;
+        Some(Self::on(moto().await?).await)
+    }
+
+    /// Another bed, with a proxy and a root key of its own.
+    pub(crate) async fn with_a_fresh_key(&self) -> Self {
+        Self::on(self.moto).await
+    }
+
+    async fn on(moto: &'static Server) -> Self {
         let proxy = Proxy::before(moto.address()).await;
         let key = create_key(moto).await;
         let root = root_at(proxy.url(), &key);
-        Some(Self {
+        Self {
             proxy,
             root,
             key,
             moto,
-        })
+        }
     }
 
     /// The settings of this bed's root.

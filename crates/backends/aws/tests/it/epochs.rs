@@ -103,7 +103,10 @@ async fn a_destroyed_epoch_is_gone_for_every_process_and_only_that_one() {
                 .await
                 .is_ok()
         );
-        assert_eq!(process.epochs().await.unwrap(), [survivor.clone()]);
+        assert_eq!(
+            process.epochs().await.unwrap(),
+            std::slice::from_ref(&survivor)
+        );
     }
     assert_eq!(
         scheduled(root.destroy(&epoch).await.unwrap()),

@@ -5,6 +5,8 @@ mod bed;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod epochs;
 #[cfg(test)]
 mod proxy;

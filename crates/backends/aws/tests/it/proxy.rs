@@ -175,10 +175,10 @@ async fn answer(
             let _the_sender_lives = released.wait_for(|released| *released).await;
         }
     }
-    if uses_a_key(&operation) {
-        if let Some(code) = why_not(&shared, &parts.headers, &asked).await {
-            return Ok(refusal(code));
-        }
+    if uses_a_key(&operation)
+        && let Some(code) = why_not(&shared, &parts.headers, &asked).await
+    {
+        return Ok(refusal(code));
     }
     let (status, answer) = forward(&shared, &parts.headers, body).await;
     let denied = String::from_utf8_lossy(&answer).contains("AccessDeniedException");
