@@ -1,6 +1,6 @@
 //! The suites that every root key and every custody of epoch keys must pass.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eonpro_encryption::{EpochKeys, RootKey};
@@ -17,9 +17,12 @@ async fn it_is_a_root_key() {
     let Some(first) = Bed::make().await else {
         return;
     };
+    // A stranger's proxy must answer for as long as the stranger is asked.
+    let beds = Mutex::new(Vec::new());
     let report = root_key::suite_with_patience(
         async || {
             let bed = Arc::new(first.with_a_fresh_key().await);
+            beds.lock().unwrap().push(Arc::clone(&bed));
             root_key::Subject {
                 root: Arc::new(bed.another_process()),
                 reopen: Some(Box::new(move || {
