@@ -18,6 +18,7 @@ mod repo;
 mod servers;
 mod test;
 mod tidy;
+mod tools;
 
 /// Why a verb ended without success.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "install",
         arguments: "",
-        about: "install the tools that CI needs and this machine lacks",
+        about: "install what CI and the tests need and this machine lacks",
         run: install::run,
     },
     Verb {
@@ -75,7 +76,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "test",
         arguments: "[ARGUMENTS OF CARGO TEST]",
-        about: "run every test; EONPRO_TEST_REQUIRE=all makes a missing server a failure",
+        about: "install missing servers, run every test; EONPRO_TEST_REQUIRE=all insists on them",
         run: test::run,
     },
     Verb {
