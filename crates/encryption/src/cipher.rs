@@ -114,8 +114,9 @@ impl TenantCipher {
     }
 
     /// The newest keys of this process, so that a cipher reads what a later epoch sealed.
-    fn keys(&self) -> Result<Arc<LiveKeys>, SealError> {
+    pub(crate) fn keys(&self) -> Result<Arc<LiveKeys>, SealError> {
         let now = self.clock.monotonic();
+        self.slot.usable()?;
         self.live.usable(now)?;
         match self.slot.get() {
             Some(newest) if newest.version >= self.live.version => {

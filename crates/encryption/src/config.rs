@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::CryptoError;
+use crate::shred::ShredConfig;
 
 /// Settings of a [`Vault`](crate::Vault).
 #[non_exhaustive]
@@ -23,6 +24,8 @@ pub struct EncryptionConfig {
     pub max_message_bytes: usize,
     /// How many failures to open wait for the audit log when they come from synchronous calls.
     pub alarm_queue: usize,
+    /// Shredding and patients' keys.
+    pub shred: ShredConfig,
 }
 
 impl Default for EncryptionConfig {
@@ -34,6 +37,7 @@ impl Default for EncryptionConfig {
             unknown_key_ttl: Duration::from_secs(5),
             max_message_bytes: 64 * 1024 * 1024,
             alarm_queue: 1024,
+            shred: ShredConfig::default(),
         }
     }
 }
@@ -58,7 +62,8 @@ impl EncryptionConfig {
                 "alarm_queue of 1 to 1048576",
             ),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
+        let rules = rules.into_iter().chain(self.shred.rules());
+        match rules.into_iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(CryptoError::Config(rule)),
             None => Ok(()),
         }

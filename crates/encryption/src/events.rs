@@ -14,13 +14,13 @@ use crate::cobblestone::Cause;
 use crate::keyset::{KeyId, StoredKey};
 use crate::service::{KeyTurned, ShredApproval};
 
-const ALGORITHM: Code = Code::constant("cobblestone-256");
+pub(crate) const ALGORITHM: Code = Code::constant("cobblestone-256");
 
-fn code(text: String) -> Code {
+pub(crate) fn code(text: String) -> Code {
     Code::new(text).unwrap_or(Code::constant("unnamed"))
 }
 
-fn scope_code(scope: SealScope) -> Code {
+pub(crate) fn scope_code(scope: SealScope) -> Code {
     match scope.tenant() {
         None => Code::constant("system"),
         Some(tenant) => code(tenant.to_string()),

@@ -91,6 +91,9 @@ mod root;
 mod schedule;
 mod search;
 mod service;
+mod shred;
+mod slots;
+mod subject;
 mod vault;
 
 pub use cipher::TenantCipher;
@@ -103,7 +106,13 @@ pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
 pub use normalize::MAX_INDEX_TEXT;
 pub use root::{RootKey, RootKeyId, WrapContext};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
-pub use vault::{Vault, VaultParts};
+pub use shred::{
+    Approvers, BackupExposure, Decision, EpochEnded, EpochStatus, LegalHold, RECEIPT_VERSION,
+    ShredConfig, ShredFacts, ShredReceipt, ShredRefusal, ShredRequest, ShredState, ShredTarget,
+    Shredding, Subjects,
+};
+pub use subject::SubjectCipher;
+pub use vault::{ShredParts, Vault, VaultParts};
 
 pub use eonpro_core::phi::{
     Cell, Column, IndexDef, IndexToken, Normalizer, Phi, PhiRecord, PhiRecords, PhiSchema,

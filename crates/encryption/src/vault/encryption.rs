@@ -14,7 +14,7 @@ use crate::service::{Encryption, KeyStatus, KeyTurned, ShredApproval};
 
 impl Vault {
     /// Runs a change of keys to its end and reports it, even if the caller goes away.
-    async fn change<T, F>(
+    pub(super) async fn change<T, F>(
         &self,
         name: &'static str,
         work: impl FnOnce(Arc<Inner>) -> F,
@@ -29,20 +29,26 @@ impl Vault {
     }
 }
 
+impl Inner {
+    pub(super) async fn warm(&self, scope: &TenantScope) -> Result<TenantCipher, CryptoError> {
+        let live = self.live(SealScope::from(scope)).await?;
+        Ok(TenantCipher {
+            live,
+            slot: self.cache.slot(SealScope::from(scope)),
+            scope: SealScope::from(scope),
+            cx: scope.cx().clone(),
+            clock: Arc::clone(self.emitter.clock()),
+            alarms: self.alarms.clone(),
+            max_message: self.config.max_message_bytes,
+        })
+    }
+}
+
 #[async_trait]
 impl Encryption for Vault {
     async fn warm(&self, scope: &TenantScope) -> Result<TenantCipher, CryptoError> {
         let timer = self.inner.timer("warm");
-        let live = timer.end(self.inner.live(SealScope::from(scope)).await)?;
-        Ok(TenantCipher {
-            live,
-            slot: self.inner.cache.slot(SealScope::from(scope)),
-            scope: SealScope::from(scope),
-            cx: scope.cx().clone(),
-            clock: Arc::clone(self.inner.emitter.clock()),
-            alarms: self.inner.alarms.clone(),
-            max_message: self.inner.config.max_message_bytes,
-        })
+        timer.end(self.inner.warm(scope).await)
     }
 
     async fn turn_epoch(
@@ -78,6 +84,7 @@ impl Encryption for Vault {
     ) -> Result<DestroyedScope, CryptoError> {
         let cx = cx.clone();
         self.change("shred", |inner| async move {
+            inner.check_approvers(&approval)?;
             inner.shred(&cx, scope, approval).await
         })
         .await

@@ -1,0 +1,89 @@
+//! The two locks on a subject's key.
+//!
+//! Two plain layers of authenticated encryption, one inside the other, each under a key of its own:
+//! either key alone is worth nothing, and no assumption is needed beyond that of the suite itself.
+//! Only the small blob in the key table depends on epoch and data key, so neither turning touches
+//! what the subject's key sealed.
+
+use eonpro_core::id::{PublicId as _, SubjectId};
+use eonpro_core::pae;
+use eonpro_core::port::SealScope;
+use eonpro_core::secret::KeyBytes;
+
+use super::Locked;
+use crate::cobblestone::{InputKey, random_key};
+use crate::envelope::scope_bytes;
+use crate::epoch::{EpochId, EpochKeys};
+use crate::error::CryptoError;
+use crate::keyset::KeyId;
+use crate::root::WrapContext;
+
+/// Whose key it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    pub(crate) scope: SealScope,
+    pub(crate) subject: SubjectId,
+    pub(crate) id: KeyId,
+}
+
+impl Owner {
+    fn wrap_context(&self) -> WrapContext {
+        WrapContext {
+            scope: self.scope,
+            key: self.id,
+        }
+    }
+
+    /// `PAE("eonpro/subject-key/v1", scope, subject, key id, epoch id, data key id)`, numbers big
+    /// endian: the context of both layers.
+    fn context(&self, epoch: &EpochId, dek: KeyId) -> Vec<u8> {
+        pae::encode(&[
+            b"eonpro/subject-key/v1",
+            scope_bytes(&self.scope.tenant()),
+            self.subject.uuid().as_bytes(),
+            &self.id.to_be_bytes(),
+            epoch.as_str().as_bytes(),
+            &dek.to_be_bytes(),
+        ])
+    }
+}
+
+/// Locks `key` under a data key of the tenant and, by way of a fresh wrapping secret, under `epoch`.
+pub(crate) async fn lock(
+    owner: &Owner,
+    custody: &dyn EpochKeys,
+    epoch: &EpochId,
+    (dek, tenant_key): (KeyId, &InputKey),
+    key: &KeyBytes<32>,
+) -> Result<Locked, CryptoError> {
+    let secret = random_key()?;
+    let wrapped = custody.wrap(epoch, &secret, &owner.wrap_context()).await?;
+    let context = owner.context(epoch, dek);
+    let inner = tenant_key.seal(&[&context], key.expose())?;
+    let outer = InputKey::new(&secret).seal(&[&context], &inner)?;
+    Ok(Locked {
+        epoch: epoch.clone(),
+        dek,
+        secret: wrapped,
+        key: outer,
+    })
+}
+
+/// Opens both locks.
+pub(crate) async fn unlock(
+    owner: &Owner,
+    custody: &dyn EpochKeys,
+    tenant_key: &InputKey,
+    locked: &Locked,
+) -> Result<KeyBytes<32>, CryptoError> {
+    const WRONG: CryptoError = CryptoError::Record("subject key does not unlock");
+    let secret = custody
+        .unwrap(&locked.epoch, &locked.secret, &owner.wrap_context())
+        .await?;
+    let context = owner.context(&locked.epoch, locked.dek);
+    let inner = InputKey::new(&secret)
+        .open(&[&context], &locked.key)
+        .map_err(|_| WRONG)?;
+    let key = tenant_key.open(&[&context], &inner).map_err(|_| WRONG)?;
+    KeyBytes::copy_from(&key).ok_or(WRONG)
+}
