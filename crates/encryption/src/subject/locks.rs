@@ -87,3 +87,51 @@ pub(crate) async fn unlock(
     let key = tenant_key.open(&[&context], &inner).map_err(|_| WRONG)?;
     KeyBytes::copy_from(&key).ok_or(WRONG)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::EphemeralEpochs;
+    use eonpro_testkit::scope;
+    use uuid::Uuid;
+
+    fn owner(subject: u128) -> Owner {
+        Owner {
+            scope: SealScope::from(&scope(1)),
+            subject: SubjectId::from_uuid(Uuid::from_u128(subject)),
+            id: KeyId::from_be_bytes([0, 0, 0, 5]),
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_lock_opens_without_the_other() {
+        let (custody, stranger) = (EphemeralEpochs::new(), EphemeralEpochs::new());
+        let epoch = custody.create().await.unwrap();
+        let other = custody.create().await.unwrap();
+        let dek = KeyId::from_be_bytes([0, 0, 0, 6]);
+        let ours = InputKey::new(&random_key().unwrap());
+        let theirs = InputKey::new(&random_key().unwrap());
+        let key = random_key().unwrap();
+        let locked = lock(&owner(1), &custody, &epoch, (dek, &ours), &key).await;
+        let locked = locked.unwrap();
+
+        let opened = unlock(&owner(1), &custody, &ours, &locked).await.unwrap();
+        assert!(opened == key);
+        let elsewhere = Locked {
+            epoch: other.clone(),
+            ..locked.clone()
+        };
+        for refused in [
+            unlock(&owner(1), &custody, &theirs, &locked).await,
+            unlock(&owner(1), &stranger, &ours, &locked).await,
+            unlock(&owner(2), &custody, &ours, &locked).await,
+            unlock(&owner(1), &custody, &ours, &elsewhere).await,
+        ] {
+            assert!(refused.is_err());
+        }
+        custody.destroy(&epoch).await.unwrap();
+        assert!(custody.is_wiped(&epoch) && !custody.is_wiped(&other));
+        let gone = unlock(&owner(1), &custody, &ours, &locked).await;
+        assert!(matches!(gone, Err(CryptoError::EpochGone)));
+    }
+}

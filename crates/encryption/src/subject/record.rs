@@ -87,6 +87,7 @@ fn bytes_of(text: &str) -> Result<Vec<u8>, CryptoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyset::KeyId;
 
     fn live() -> SubjectRecord {
         SubjectRecord::Live(SubjectKey {

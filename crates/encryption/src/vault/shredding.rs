@@ -212,6 +212,8 @@ impl Inner {
                 };
             }
         }
+        // Also on a repeat: the commit may have been in doubt, or another process's.
+        self.close_here(scope, target);
         if target == ShredTarget::Tenant {
             self.close_epochs(cx, scope).await?;
         }
@@ -317,12 +319,26 @@ impl Inner {
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         let keys = self.commit_tombstone(scope, step).await?;
-        slot.bury();
-        for ((_, subject), slot) in self.subjects.matching(|(owner, _)| *owner == scope) {
-            slot.bury();
-            self.subjects.evict(&(scope, subject));
-        }
+        self.close_here(scope, ShredTarget::Tenant);
         Ok(keys)
+    }
+
+    /// Takes the target's keys from all who hold them in this process, for ever.
+    fn close_here(&self, scope: SealScope, target: ShredTarget) {
+        if target == ShredTarget::Tenant {
+            self.cache.slot(scope).bury();
+        }
+        let meant = |subject: SubjectId| match target {
+            ShredTarget::Tenant => true,
+            ShredTarget::Subject(shredded) => subject == shredded,
+        };
+        let held = self
+            .subjects
+            .matching(|(owner, subject)| *owner == scope && meant(*subject));
+        for (place, slot) in held {
+            slot.bury();
+            self.subjects.evict(&place);
+        }
     }
 
     async fn commit_tombstone(
@@ -440,8 +456,7 @@ impl Inner {
         let target = ShredTarget::Subject(subject);
         let tx = self.conclude(scope, target, tx, step, facts).await?;
         self.shreds.commit(scope, tx).await?;
-        slot.bury();
-        self.subjects.evict(&(scope, subject));
+        self.close_here(scope, target);
         Ok(())
     }
 

@@ -1,7 +1,13 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod epochs;
+#[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
+mod machine;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
@@ -11,10 +17,14 @@ mod sealing;
 #[cfg(test)]
 mod shred;
 #[cfg(test)]
+mod subject;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod ui;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wards;
 #[cfg(test)]
 mod worked_example;
