@@ -72,12 +72,12 @@ async fn run(steps: Vec<(Step, Option<i64>)>) {
         if let Some(calls) = crash {
             ward.fuse.set(calls);
         }
-        let done = take(&ward, &mut model, &step).await;
+        let done = take(&mut ward, &mut model, &step).await;
         ward.fuse.mend();
         if crash.is_some() && !done {
             // The process died: another one goes on and finishes what it finds.
             ward.vault = ward.another_process().await;
-            take(&ward, &mut model, &step).await;
+            take(&mut ward, &mut model, &step).await;
         }
         check(&ward, &model, &step).await;
     }
@@ -103,8 +103,8 @@ async fn run(steps: Vec<(Step, Option<i64>)>) {
 }
 
 /// Takes a step; `false` if it failed for another reason than a rule.
-async fn take(ward: &Ward, model: &mut Model, step: &Step) -> bool {
-    let (vault, scope, clerk) = (&ward.vault, ward.scope(), person("clerk"));
+async fn take(ward: &mut Ward, model: &mut Model, step: &Step) -> bool {
+    let (vault, scope, clerk) = (&ward.vault.clone(), ward.scope(), person("clerk"));
     let outcome = match step {
         Step::Seal(who) => {
             let subject = patient(*who);
@@ -259,7 +259,7 @@ async fn sync_holds(ward: &Ward, model: &mut Model) {
 
 /// A backup is restored only while no epoch has ended since: afterwards it is of no use, which the
 /// last part of the run proves.
-async fn restore(ward: &Ward, model: &mut Model) {
+async fn restore(ward: &mut Ward, model: &mut Model) {
     let Some((backup, ends, sealed)) = model.backup.clone() else {
         return;
     };
@@ -268,6 +268,8 @@ async fn restore(ward: &Ward, model: &mut Model) {
         return;
     }
     ward.table.restore(&backup).await;
+    // All processes are stopped for a restore: a running one holds keys that are no longer stored.
+    ward.vault = ward.another_process().await;
     // Patients taken in since are lost with their keys, like everything since a backup.
     model.sealed = sealed;
     sync_holds(ward, model).await;

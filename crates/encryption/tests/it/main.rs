@@ -1,6 +1,8 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod epochs;
 #[cfg(test)]
 mod governance;
@@ -16,6 +18,10 @@ mod root;
 mod sealing;
 #[cfg(test)]
 mod shred;
+#[cfg(test)]
+mod shred_epochs;
+#[cfg(test)]
+mod shred_keyring;
 #[cfg(test)]
 mod subject;
 #[cfg(test)]

@@ -482,7 +482,7 @@ pub(crate) async fn open_in(
     Ok(cipher.open(&cell(b"r"), sealed)?.to_vec())
 }
 
-async fn open(
+pub(crate) async fn open(
     root: &Arc<dyn RootKey>,
     table: &Arc<Table>,
     sink: &Arc<RecordingSink>,
