@@ -40,10 +40,8 @@ where
             return slot;
         }
         let mut held = self.held();
-        let slot: Arc<S> = match held.slots.get(&key).and_then(Weak::upgrade) {
-            Some(slot) => slot,
-            None => Arc::default(),
-        };
+        let known = held.slots.get(&key).and_then(Weak::upgrade);
+        let slot: Arc<S> = known.unwrap_or_default();
         if held.slots.len() >= held.sweep_at {
             held.slots.retain(|_, slot| slot.strong_count() > 0);
             held.sweep_at = SWEEP_FLOOR.max(held.slots.len().saturating_mul(2));

@@ -19,7 +19,7 @@ use crate::shred::{EpochEnded, EpochStatus, Epochs, Found, Shreds, events, requi
 use crate::subject::{self, Owner, SUBJECT, SubjectKey, SubjectRecord};
 
 /// What became of one subject's record.
-enum Moved {
+enum Outcome {
     /// It lies under the present epoch, and did not before.
     Moved,
     /// Nothing was to do: it is there already, or it is shredded.
@@ -202,9 +202,9 @@ impl Inner {
             let before = moved;
             for (subject, ..) in &page {
                 match self.move_subject(scope, *subject).await? {
-                    Moved::Moved => moved = moved.saturating_add(1),
-                    Moved::Settled => {}
-                    Moved::Lost => lost = lost.saturating_add(1),
+                    Outcome::Moved => moved = moved.saturating_add(1),
+                    Outcome::Settled => {}
+                    Outcome::Lost => lost = lost.saturating_add(1),
                 }
             }
             if moved > before {
@@ -218,17 +218,17 @@ impl Inner {
         self: &Arc<Self>,
         scope: SealScope,
         subject: SubjectId,
-    ) -> Result<Moved, CryptoError> {
+    ) -> Result<Outcome, CryptoError> {
         for _ in 0..MAX_ATTEMPTS {
             let epochs = self.shreds.epochs(scope).await?;
             let found = self.shreds.subject(scope, subject).await?;
             let Some(SubjectRecord::Live(key)) = found.value else {
-                return Ok(Moved::Settled);
+                return Ok(Outcome::Settled);
             };
             let current = epochs.value.current.as_ref();
             let current = current.ok_or(SealError::Shredded)?;
             if key.locked.epoch == current.id {
-                return Ok(Moved::Settled);
+                return Ok(Outcome::Settled);
             }
             let owner = Owner {
                 scope,
@@ -236,7 +236,7 @@ impl Inner {
                 id: key.id,
             };
             let bytes = match self.relock(&owner, &current.id, key).await {
-                Err(CryptoError::EpochGone) => return Ok(Moved::Lost),
+                Err(CryptoError::EpochGone) => return Ok(Outcome::Lost),
                 other => other?,
             };
             let place = Shreds::subject_key(subject)?;
@@ -246,7 +246,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => {}
                 other => {
                     other?;
-                    return Ok(Moved::Moved);
+                    return Ok(Outcome::Moved);
                 }
             }
         }

@@ -202,8 +202,9 @@ async fn a_cancellation_between_the_entry_and_the_tombstone_wins() {
     let request = ward.approved(target(1)).await;
     let key = format!("request/subject/{}", patient(1));
     let stored = ward.table.text(&ward.tenant, &key).await.unwrap();
-    let (state, due) = ("\"state\":\"approved\"", stored.find("\"due\"").unwrap());
-    let cancelled = stored[..due].replace(state, "\"state\":\"cancelled\"");
+    let state = "\"state\":\"approved\"";
+    let (before, _) = stored.split_once("\"due\"").unwrap();
+    let cancelled = before.replace(state, "\"state\":\"cancelled\"");
     let cancelled = format!("{cancelled}\"cancelled\":{{\"by\":\"asks\",\"at\":1}}}}");
     let partition = Partition::tenant(ward.tenant.tenant(), "encryption");
     let key = Key::new(key.into_bytes()).unwrap();
