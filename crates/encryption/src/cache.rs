@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use eonpro_core::port::SealScope;
+use eonpro_core::port::{SealError, SealScope};
 use eonpro_core::time::Monotonic;
 use tokio::sync::Mutex;
 
 use crate::config::EncryptionConfig;
 use crate::keyset::KeyId;
 use crate::live::LiveKeys;
+use crate::slots::Slots;
 use crate::usage::Usages;
 
 /// One scope's place in the cache.
@@ -23,6 +24,7 @@ pub(crate) struct Slot {
     pub(crate) usages: Usages,
     /// Whether a task turns an epoch that is nearly used up.
     pub(crate) turning: AtomicBool,
+    shredded: AtomicBool,
     /// Held while keys are fetched, unwrapped or changed. Never while an event is emitted: the
     /// audit log may need this scope's keys to take it.
     pub(crate) gate: Mutex<()>,
@@ -61,12 +63,29 @@ impl Slot {
     pub(crate) fn take(&self) -> Option<Arc<LiveKeys>> {
         self.live.swap(None)
     }
+
+    /// Takes the keys from all who hold them here, also those from before the last change of keys.
+    pub(crate) fn bury(&self) {
+        self.shredded.store(true, Ordering::Release);
+        if let Some(live) = self.take() {
+            live.mark_shredded();
+        }
+    }
+
+    /// # Errors
+    /// [`SealError::Shredded`] if the scope was destroyed here, or was seen to be.
+    pub(crate) fn usable(&self) -> Result<(), SealError> {
+        if self.shredded.load(Ordering::Acquire) {
+            return Err(SealError::Shredded);
+        }
+        Ok(())
+    }
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct KeyCache {
-    slots: moka::sync::Cache<SealScope, Arc<Slot>>,
+    slots: Slots<SealScope, Slot>,
     /// Key ids that do not exist, until when that is believed.
     unknown: moka::sync::Cache<(SealScope, KeyId), Monotonic>,
     unknown_ttl: Duration,
@@ -75,17 +94,14 @@ pub(crate) struct KeyCache {
 impl KeyCache {
     pub(crate) fn new(config: &EncryptionConfig) -> Self {
         Self {
-            slots: moka::sync::Cache::new(config.cache_scopes),
+            slots: Slots::new(config.cache_scopes),
             unknown: moka::sync::Cache::new(config.unknown_keys),
             unknown_ttl: config.unknown_key_ttl,
         }
     }
 
     pub(crate) fn slot(&self, scope: SealScope) -> Arc<Slot> {
-        match self.slots.get(&scope) {
-            Some(slot) => slot,
-            None => self.slots.get_with(scope, Arc::default),
-        }
+        self.slots.slot(scope)
     }
 
     pub(crate) fn is_unknown(&self, scope: SealScope, id: KeyId, now: Monotonic) -> bool {
@@ -100,15 +116,14 @@ impl KeyCache {
 
     /// Forgets everything; ciphers that are still held stop working.
     pub(crate) fn close(&self) {
-        for (_, slot) in &self.slots {
+        for (_, slot) in self.slots.matching(|_| true) {
             if let Some(live) = slot.take() {
                 live.mark_closed();
             }
         }
-        self.slots.invalidate_all();
         self.unknown.invalidate_all();
         // moka drops values in later maintenance: do it now, keys must not linger.
-        self.slots.run_pending_tasks();
+        self.slots.clear();
         self.unknown.run_pending_tasks();
     }
 }

@@ -222,6 +222,7 @@ impl TenantCipher {
     /// The newest keys of this process, so that a cipher reads what a later epoch sealed.
     pub(crate) fn keys(&self) -> Result<Arc<LiveKeys>, SealError> {
         let now = self.clock.monotonic();
+        self.slot.usable()?;
         self.live.usable(now)?;
         match self.slot.get() {
             Some(newest) if newest.version >= self.live.version => {
@@ -279,7 +280,7 @@ fn check_deterministic(
 }
 
 /// The cell to which a value is bound.
-fn bound<'a>(sealing: FieldSealing, cell: &Cell<'a>) -> Cell<'a> {
+pub(crate) fn bound<'a>(sealing: FieldSealing, cell: &Cell<'a>) -> Cell<'a> {
     match sealing.bind {
         Binding::Row => *cell,
         Binding::Column => Cell::new(cell.table(), cell.column(), Row::ANY),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::CryptoError;
 use crate::primitives::Primitives;
+use crate::shred::ShredConfig;
 
 /// Settings of a [`Vault`](crate::Vault).
 #[non_exhaustive]
@@ -35,6 +36,8 @@ pub struct EncryptionConfig {
     pub max_key_messages: u64,
     /// How many bytes of plaintext one epoch seals likewise: 1 MiB to 2^50.
     pub max_key_bytes: u64,
+    /// Shredding and patients' keys.
+    pub shred: ShredConfig,
 }
 
 /// The most messages that one epoch may be allowed.
@@ -56,6 +59,7 @@ impl Default for EncryptionConfig {
             max_key_age: DAY * 90,
             max_key_messages: MOST_MESSAGES,
             max_key_bytes: MOST_BYTES,
+            shred: ShredConfig::default(),
         }
     }
 }
@@ -93,7 +97,8 @@ impl EncryptionConfig {
                 "max_key_bytes of 1 MiB to 2^50",
             ),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
+        let rules = rules.into_iter().chain(self.shred.rules());
+        match rules.into_iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(CryptoError::Config(rule)),
             None => Ok(()),
         }

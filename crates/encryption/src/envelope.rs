@@ -7,7 +7,7 @@
 use crate::cobblestone::HEADER_LEN;
 use crate::keyset::KeyId;
 use eonpro_core::id::TenantId;
-use eonpro_core::phi::{Cell, Suite};
+use eonpro_core::phi::{Cell, Row, Suite, Table};
 
 /// Bytes before the message.
 pub const PREFIX_LEN: usize = 5;
@@ -109,6 +109,23 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The place of a record as a whole: its column is empty, which no cell's is.
+    pub(crate) fn of_record(
+        tenant: &'a Option<TenantId>,
+        purpose: &'a str,
+        table: Table,
+        row: &'a Row<'a>,
+    ) -> Self {
+        Self {
+            content: Content::Record,
+            tenant,
+            purpose,
+            table: table.as_str(),
+            column: "",
+            row: row.as_bytes(),
+        }
+    }
+
     /// Hands over the context, piece by piece and without a buffer: it equals
     /// [`eonpro_core::pae::encode`] of the seven parts.
     pub(crate) fn with_context<R>(
@@ -176,7 +193,7 @@ pub(crate) fn joined<R>(pieces: &[&[u8]], use_it: impl FnOnce(&[u8]) -> R) -> R 
 mod tests {
     use super::*;
     use eonpro_core::pae;
-    use eonpro_core::phi::{Column, Row, Table};
+    use eonpro_core::phi::Column;
 
     #[test]
     fn the_context_is_the_pae_of_the_documented_parts() {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use eonpro_core::error::Source;
 use eonpro_core::event::EmitError;
-use eonpro_core::port::{KvError, RotationError, SealError};
+use eonpro_core::port::{KvError, RotationError, SealError, SignError};
 use eonpro_core::task::TaskLost;
 use eonpro_core::time::Timestamp;
 use eonpro_core::{Classify, ErrorKind, Status};
 
+use crate::shred::ShredRefusal;
 use crate::state::KeyState;
 
 /// The errors of this crate.
@@ -49,6 +50,15 @@ pub enum CryptoError {
     /// The epoch key was destroyed, or never was.
     #[error("epoch key is gone")]
     EpochGone,
+    /// A step towards a shred was refused; nothing was destroyed.
+    #[error("shred refused: {0}")]
+    Refused(#[from] ShredRefusal),
+    /// The keys are destroyed, but the receipt could not be signed: repeat the call for it.
+    #[error("receipt could not be signed")]
+    Unsigned(#[source] SignError),
+    /// The receipt is none, or is not what was signed; the text says why.
+    #[error("receipt is not valid: {0}")]
+    Receipt(&'static str),
     /// A wrapped key did not come back as it went in; nothing was committed.
     #[error("rewrapped keys differ from the originals")]
     Unverified,
@@ -159,6 +169,10 @@ impl Classify for CryptoError {
             Self::Passphrase | Self::RootDisabled => ErrorKind::PermissionDenied,
             Self::Throttled { .. } => ErrorKind::RateLimited,
             Self::EpochGone => ErrorKind::NotFound,
+            Self::Refused(ShredRefusal::NotRequested) => ErrorKind::NotFound,
+            Self::Refused(_) => ErrorKind::PermissionDenied,
+            Self::Unsigned(error) => error.kind(),
+            Self::Receipt(_) => ErrorKind::Integrity,
             Self::File(_) | Self::Config(_) => ErrorKind::Config,
             Self::Lost(_) => ErrorKind::Internal,
         }
@@ -172,6 +186,7 @@ impl Classify for CryptoError {
             Self::Throttled { .. }
             | Self::IndexUnsettled { .. }
             | Self::Held { .. }
+            | Self::Unsigned(_)
             | Self::Conflict
             | Self::Root(_)
             | Self::Io(_)

@@ -19,7 +19,7 @@ use crate::service::{KeyTurned, ShredApproval};
 use crate::state::KeyState;
 
 /// The algorithm of a role's keys; key-encryption keys are of the standard suite.
-fn algorithm(role: &str) -> Code {
+pub(crate) fn algorithm(role: &str) -> Code {
     Code::constant(match split_role(role).1 {
         Suite::Standard => "cobblestone-256",
         Suite::Compact => "xaes-256-gcm",
@@ -27,11 +27,11 @@ fn algorithm(role: &str) -> Code {
     })
 }
 
-fn code(text: String) -> Code {
+pub(crate) fn code(text: String) -> Code {
     Code::new(text).unwrap_or(Code::constant("unnamed"))
 }
 
-fn scope_code(scope: SealScope) -> Code {
+pub(crate) fn scope_code(scope: SealScope) -> Code {
     match scope.tenant() {
         None => Code::constant("system"),
         Some(tenant) => code(tenant.to_string()),

@@ -64,14 +64,25 @@
 //! service goes on ([`Encryption::begin_index_rotation`]).
 //!
 //! # What a shred promises
-//! [`Encryption::shred`] replaces the scope's wrapped keys by a tombstone. In this process nothing
-//! of the scope opens from then on. Another process may go on with keys that it has unwrapped for at
-//! most [`EncryptionConfig::cache_ttl`] (default 5 minutes, reported in
-//! [`DestroyedScope::exposure`](eonpro_core::port::DestroyedScope::exposure)); so may, if its scope
-//! was evicted from a full cache before, a [`TenantCipher`] of this process. A restored backup of
-//! the key store still holds the wrapped keys, and so may free pages of its files, until they are
-//! overwritten: whoever has such a copy *and* the root key can open the scope. Rotate backups
-//! accordingly.
+//! There are two things to shred: a tenant ([`ShredTarget::Tenant`], or [`Encryption::shred`] for
+//! callers with a governance of their own) and one patient ([`ShredTarget::Subject`]), whose fields
+//! were sealed by [`EncryptionExt::seal_record_for`]. [`Shredding`] asks for two approvals, waits out
+//! a deadline, obeys legal holds and signs a [`ShredReceipt`].
+//!
+//! - **This process**: nothing of the target opens from the moment of return, also by ciphers that
+//!   are held.
+//! - **Another process** may go on with keys that it has unwrapped for at most
+//!   [`EncryptionConfig::cache_ttl`] (default 5 minutes; [`ShredFacts::exposed_until`]).
+//! - **A restored backup of the key table** opens a shredded *patient* until the key of its epoch is
+//!   destroyed ([`Shredding::end_shred_epoch`], [`ShredFacts::backups`]), and nobody any more after
+//!   that: take a backup after each end of an epoch. It opens a shredded *tenant's* own keys as long
+//!   as the backup exists, for whoever also has the root key; its patients' keys go at once, since
+//!   the tenant's epochs are destroyed with it. So may free pages of the store's files, until they
+//!   are overwritten.
+//! - **Blind index tokens** are made with the tenant's search key and stay, as do the sealed bytes:
+//!   delete a shredded patient's rows, or a guessed value can be confirmed.
+//! - What the tenant's keys sealed about a patient (files, cache, the audit log, records sealed with
+//!   [`EncryptionExt::seal_record`]) is not touched by the patient's shred.
 //!
 //! # What stays in memory
 //! Keys and plaintext buffers are wiped when they are dropped. Copies on the stack while a key is
@@ -112,8 +123,11 @@ mod search;
 #[cfg(test)]
 mod search_vectors;
 mod service;
+mod shred;
 mod siv;
+mod slots;
 mod state;
+mod subject;
 mod usage;
 mod vault;
 mod whole;
@@ -138,7 +152,13 @@ pub use rotation::{
     RotationKind, RotationStatus, Rotator, RotatorParts, TextOf, text_of,
 };
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
-pub use vault::{Vault, VaultParts};
+pub use shred::{
+    Approvers, BackupExposure, Decision, EpochEnded, EpochStatus, LegalHold, RECEIPT_VERSION,
+    ShredConfig, ShredFacts, ShredReceipt, ShredRefusal, ShredRequest, ShredState, ShredTarget,
+    Shredding, Subjects,
+};
+pub use subject::SubjectCipher;
+pub use vault::{ShredParts, Vault, VaultParts};
 
 pub use eonpro_core::phi::{
     Binding, Cell, Column, FieldSealing, IndexDef, IndexPart, IndexSlots, IndexToken, Normalizer,

@@ -185,7 +185,7 @@ impl LiveKeys {
     }
 
     /// The primary key of the standard suite, which alone streams and derives.
-    fn standard(&self, purpose: &str) -> Result<(&LiveKey, &InputKey), SealError> {
+    pub(crate) fn standard(&self, purpose: &str) -> Result<(&LiveKey, &InputKey), SealError> {
         let live = self.primary(purpose, Suite::Standard);
         let found = live.and_then(|live| Some((live, live.key.standard()?)));
         found.ok_or(SealError::UnknownKey)
@@ -310,7 +310,7 @@ impl LiveKeys {
     ) -> Result<WholeSealer, SealError> {
         let (live, key) = self.standard(purpose.as_str())?;
         live.usage.count(0)?;
-        let place = self.record_place(purpose, table, row);
+        let place = Place::of_record(&self.tenant, purpose.as_str(), table, row);
         WholeSealer::begin(key, live.id, &place, salt, max_field)
     }
 
@@ -327,25 +327,8 @@ impl LiveKeys {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let live = self.opening(reader, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
-        let place = self.record_place(purpose, table, row);
+        let place = Place::of_record(&self.tenant, purpose.as_str(), table, row);
         RecordKey::resume(key, id, &place, header, max_field)
-    }
-
-    fn record_place<'a>(
-        &'a self,
-        purpose: KeyPurpose,
-        table: Table,
-        row: &'a Row<'a>,
-    ) -> Place<'a> {
-        Place {
-            content: Content::Record,
-            tenant: &self.tenant,
-            purpose: purpose.as_str(),
-            table: table.as_str(),
-            // Which no cell's is.
-            column: "",
-            row: row.as_bytes(),
-        }
     }
 
     /// The blind index tokens of `texts`, one for each live version.

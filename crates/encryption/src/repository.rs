@@ -10,7 +10,7 @@ use crate::error::CryptoError;
 use crate::keyset::{Keyset, ScopeRecord};
 use crate::record;
 
-const SERVICE: &str = "encryption";
+pub(crate) const SERVICE: &str = "encryption";
 const KEYSET: &[u8] = b"keyset";
 
 /// See the [module](self).
@@ -64,14 +64,22 @@ impl Keysets {
         before: Option<Version>,
         bytes: Vec<u8>,
     ) -> Result<Version, CryptoError> {
-        let key = key()?;
-        let tx = match before {
-            None => Transaction::new().require_absent(key.clone()),
-            Some(version) => Transaction::new().require(key.clone(), version),
-        };
-        let tx = tx.put(key, bytes);
+        let tx = replacing(before, bytes)?;
         Ok(self.0.commit(&partition(scope), tx).await?)
     }
+}
+
+/// The commit that replaces a record, or creates it.
+pub(crate) fn replacing(
+    before: Option<Version>,
+    bytes: Vec<u8>,
+) -> Result<Transaction, CryptoError> {
+    let key = key()?;
+    let tx = match before {
+        None => Transaction::new().require_absent(key.clone()),
+        Some(version) => Transaction::new().require(key.clone(), version),
+    };
+    Ok(tx.put(key, bytes))
 }
 
 pub(crate) fn partition(scope: SealScope) -> Partition {
@@ -81,6 +89,6 @@ pub(crate) fn partition(scope: SealScope) -> Partition {
     }
 }
 
-fn key() -> Result<Key, CryptoError> {
+pub(crate) fn key() -> Result<Key, CryptoError> {
     Ok(Key::new(Bytes::from_static(KEYSET))?)
 }

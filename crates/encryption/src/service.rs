@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use async_trait::async_trait;
-use eonpro_core::id::ActorId;
+use eonpro_core::id::{ActorId, SubjectId};
 use eonpro_core::phi::{
     Cell, Column, IndexDef, IndexSlots, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Table,
 };
@@ -18,10 +18,11 @@ use crate::index_status::{IndexScan, IndexStatus};
 use crate::key_type::KeyType;
 use crate::keyset::{KeyId, KeyRole, KeyState};
 use crate::primitives::CryptoProfile;
+use crate::shred::{Shredding, Subjects};
 
 /// Seals PHI and keeps its keys. The port [`Sealer`] is what other services use of it.
 #[async_trait]
-pub trait Encryption: Sealer {
+pub trait Encryption: Sealer + Subjects + Shredding {
     /// A cipher with the tenant's keys at hand: synchronous from here on, for one request.
     ///
     /// Cancel-safe, idempotent. Concurrent cold calls for one tenant unwrap its keys once.
@@ -98,7 +99,11 @@ pub trait Encryption: Sealer {
     ) -> Result<KeyTurned, CryptoError>;
 
     /// Destroys all keys of the scope: nothing sealed in it opens again. Other scopes are not
-    /// touched.
+    /// touched. The tenant's shred epochs are destroyed with it.
+    ///
+    /// For callers that did their governance elsewhere, as the offboarding of a tenant does: it
+    /// knows no request and no deadline. All others take [`Shredding::request_shred`]. A legal hold
+    /// of the tenant, or of any of its patients, refuses both.
     ///
     /// KEY-003 comes first: without its entry nothing is destroyed. Idempotent; a repeat destroys
     /// no key and says so, and a scope that never had keys can get none afterwards. A dropped call
@@ -107,7 +112,8 @@ pub trait Encryption: Sealer {
     ///
     /// # Errors
     /// [`CryptoError::Unrecorded`] if the entry could not be written, [`CryptoError::Conflict`];
-    /// errors of the store.
+    /// [`CryptoError::Refused`] if a hold stands, or [`Approvers::Two`](crate::Approvers::Two) is
+    /// configured and `approval` does not name two; errors of the store.
     async fn shred(
         &self,
         cx: &RequestContext,
@@ -291,6 +297,41 @@ pub trait EncryptionExt: Encryption {
     ) -> impl Future<Output = Result<R, CryptoError>> + Send {
         async move {
             let mut cipher = self.warm(scope).await?;
+            Ok(R::open_fields(sealed, &mut cipher)?)
+        }
+    }
+
+    /// Seals `record` into its twin under the patient's own key, which is made if there is none.
+    /// Its index tokens are the tenant's.
+    ///
+    /// # Errors
+    /// As [`Subjects::provision_subject`], [`Subjects::warm_subject`] and [`Sealer::seal`].
+    fn seal_record_for<R: PhiRecord>(
+        &self,
+        scope: &TenantScope,
+        subject: SubjectId,
+        record: R,
+    ) -> impl Future<Output = Result<R::Sealed, CryptoError>> + Send {
+        async move {
+            self.provision_subject(scope, subject).await?;
+            let mut cipher = self.warm_subject(scope, subject).await?;
+            Ok(record.seal_fields(&mut cipher)?)
+        }
+    }
+
+    /// Opens a twin that was sealed for the patient.
+    ///
+    /// # Errors
+    /// As [`Subjects::warm_subject`]; [`SealError::Authentication`] if a field does not belong where
+    /// the twin says, or to another patient.
+    fn open_record_for<R: PhiRecord>(
+        &self,
+        scope: &TenantScope,
+        subject: SubjectId,
+        sealed: R::Sealed,
+    ) -> impl Future<Output = Result<R, CryptoError>> + Send {
+        async move {
+            let mut cipher = self.warm_subject(scope, subject).await?;
             Ok(R::open_fields(sealed, &mut cipher)?)
         }
     }

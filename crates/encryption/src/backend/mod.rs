@@ -1,11 +1,13 @@
 //! Root keys that need no server.
 
 mod ephemeral;
+mod epochs;
 mod file;
 mod key_file;
 mod keyring;
 mod local;
 
 pub use ephemeral::EphemeralRoot;
+pub use epochs::EphemeralEpochs;
 pub use key_file::KeyFile;
 pub use keyring::Keyring;

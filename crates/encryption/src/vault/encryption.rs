@@ -36,12 +36,21 @@ impl Vault {
     }
 }
 
+impl Inner {
+    pub(super) async fn warm(
+        self: &Arc<Self>,
+        scope: &TenantScope,
+    ) -> Result<TenantCipher, CryptoError> {
+        let live = self.rested(SealScope::from(scope)).await?;
+        Ok(self.cipher(scope, live))
+    }
+}
+
 #[async_trait]
 impl Encryption for Vault {
     async fn warm(&self, scope: &TenantScope) -> Result<TenantCipher, CryptoError> {
         let timer = self.inner.timer("warm");
-        let live = timer.end(self.inner.rested(SealScope::from(scope)).await)?;
-        Ok(self.inner.cipher(scope, live))
+        timer.end(self.inner.warm(scope).await)
     }
 
     async fn warm_for(
@@ -105,6 +114,7 @@ impl Encryption for Vault {
     ) -> Result<DestroyedScope, CryptoError> {
         let cx = cx.clone();
         self.change("shred", |inner| async move {
+            inner.check_approvers(&approval)?;
             inner.shred(&cx, scope, approval).await
         })
         .await

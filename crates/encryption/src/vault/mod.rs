@@ -2,11 +2,15 @@
 
 mod columns;
 mod encryption;
+mod epochs;
+mod governed;
 mod indexing;
 mod onboarding;
 mod rotating;
 mod sealer;
+mod shredding;
 mod states;
+mod subjects;
 mod turning;
 mod wear;
 
@@ -18,11 +22,13 @@ use async_trait::async_trait;
 use eonpro_core::TenantScope;
 use eonpro_core::component::{Component, Fitness, Health, Posture, Validation};
 use eonpro_core::event::Emitter;
+use eonpro_core::id::SubjectId;
 use eonpro_core::phi::Cell;
 use eonpro_core::port::kv::{KeyValue, Version};
-use eonpro_core::port::{KeyPurpose, Observer, Operation, SealError, SealScope, Timer};
+use eonpro_core::port::{KeyPurpose, Observer, Operation, SealError, SealScope, Signer, Timer};
 use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::Monotonic;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::alarm::{Alarms, system_context};
@@ -31,6 +37,7 @@ use crate::cipher::TenantCipher;
 use crate::cobblestone::{Cause, sealed_len};
 use crate::config::EncryptionConfig;
 use crate::envelope::{self, Content, PREFIX_LEN};
+use crate::epoch::EpochKeys;
 use crate::error::CryptoError;
 use crate::events::{self, Refusal};
 use crate::key_type::KeyType;
@@ -39,6 +46,9 @@ use crate::live::{LiveKeys, Meter};
 use crate::random::SaltPool;
 use crate::repository::Keysets;
 use crate::root::{RootKey, WrapContext};
+use crate::shred::Shreds;
+use crate::slots::Slots;
+use crate::subject::SubjectSlot;
 use crate::usage::Bounds;
 
 /// How often a change of keys is tried again when other writers win.
@@ -59,6 +69,15 @@ pub struct VaultParts {
     pub config: EncryptionConfig,
 }
 
+/// What a [`Vault`] needs beside to keep patients' keys and to shred with a receipt.
+#[derive(Debug, Clone)]
+pub struct ShredParts {
+    /// Keeps the keys of the shred epochs.
+    pub epochs: Arc<dyn EpochKeys>,
+    /// Signs receipts.
+    pub signer: Arc<dyn Signer>,
+}
+
 /// The service: implements [`Encryption`](crate::Encryption) and the port
 /// [`Sealer`](eonpro_core::port::Sealer). Cheap to clone; clones are one vault.
 #[derive(Clone)]
@@ -75,6 +94,11 @@ pub(crate) struct Inner {
     config: EncryptionConfig,
     alarms: Alarms,
     closed: AtomicBool,
+    shreds: Shreds,
+    subjects: Slots<(SealScope, SubjectId), SubjectSlot>,
+    custody: Option<ShredParts>,
+    /// Held while an epoch ends in this process.
+    ending: Mutex<()>,
 }
 
 impl Vault {
@@ -89,12 +113,35 @@ impl Vault {
     /// [`CryptoError::Config`]; [`CryptoError::RootMismatch`] if the system's keys exist and this
     /// root key does not open them; errors of the store and of the root key.
     pub async fn open(parts: VaultParts) -> Result<Self, CryptoError> {
+        Self::open_parts(parts, None).await
+    }
+
+    /// Opens a vault that also keeps keys of single patients and shreds with a receipt:
+    /// [`Subjects`](crate::Subjects) and [`Shredding`](crate::Shredding).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with_epochs(
+        parts: VaultParts,
+        shredding: ShredParts,
+    ) -> Result<Self, CryptoError> {
+        Self::open_parts(parts, Some(shredding)).await
+    }
+
+    async fn open_parts(
+        parts: VaultParts,
+        custody: Option<ShredParts>,
+    ) -> Result<Self, CryptoError> {
         parts.config.check()?;
         let alarms = Alarms::start(parts.emitter.clone(), parts.config.alarm_queue);
         let inner = Inner {
             root: parts.root,
-            keysets: Keysets::new(parts.state),
+            keysets: Keysets::new(Arc::clone(&parts.state)),
             cache: KeyCache::new(&parts.config),
+            shreds: Shreds::new(parts.state),
+            subjects: Slots::new(parts.config.shred.cache_subjects),
+            custody,
+            ending: Mutex::new(()),
             emitter: parts.emitter,
             observer: parts.observer,
             config: parts.config,
@@ -217,9 +264,7 @@ impl Inner {
         slot.begin_fetch();
         let (keyset, version) = match self.keysets.live(scope).await {
             Err(CryptoError::Seal(SealError::Shredded)) => {
-                if let Some(live) = slot.take() {
-                    live.mark_shredded();
-                }
+                slot.bury();
                 return Err(SealError::Shredded.into());
             }
             other => other?,
@@ -349,7 +394,11 @@ impl Component for Vault {
             crypto: Validation::NotValidated,
             fitness: Fitness::Production,
         };
-        ours.min(self.inner.root.posture())
+        let ours = ours.min(self.inner.root.posture());
+        match &self.inner.custody {
+            Some(custody) => ours.min(custody.epochs.posture()),
+            None => ours,
+        }
     }
 
     async fn health(&self) -> Health {
@@ -369,6 +418,7 @@ impl Component for Vault {
             return;
         }
         self.inner.cache.close();
+        self.inner.close_subjects();
         self.inner.alarms.flush().await;
         self.inner.root.close().await;
     }

@@ -10,10 +10,11 @@ use super::{Inner, MAX_ATTEMPTS};
 use crate::error::CryptoError;
 use crate::events;
 use crate::key_type::{KeyType, split_role};
-use crate::keyset::{KeyId, KeyRole, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
+use crate::keyset::{KeyId, KeyRole, Keyset, MAC, ScopeRecord, StoredKey};
 use crate::live::Wrapping;
 use crate::record;
 use crate::service::{KeyTurned, ShredApproval};
+use crate::shred::ShredTarget;
 use crate::state::KeyState;
 
 impl Inner {
@@ -161,49 +162,18 @@ impl Inner {
         approval: ShredApproval,
     ) -> Result<DestroyedScope, CryptoError> {
         self.check_open()?;
+        self.check_unheld(scope, ShredTarget::Tenant).await?;
         if let Some((ScopeRecord::Live(keyset), _)) = self.keysets.find(scope).await? {
             events::destroyed(&self.emitter, cx, scope, keyset.wrapping()?, approval)
                 .await
                 .map_err(CryptoError::Unrecorded)?;
         }
-        let keys = self.bury(scope).await?;
+        let keys = self.bury_scope(scope, None).await?.len() as u64;
+        self.close_epochs(cx, scope).await?;
         Ok(DestroyedScope {
             keys,
             exposure: self.config.cache_ttl,
         })
-    }
-
-    /// Puts a tombstone in place of the keyset, and takes the keys from all who hold them here.
-    async fn bury(&self, scope: SealScope) -> Result<u64, CryptoError> {
-        let slot = self.cache.slot(scope);
-        let _gate = slot.gate.lock().await;
-        let keys = self.commit_tombstone(scope).await?;
-        if let Some(live) = slot.take() {
-            live.mark_shredded();
-        }
-        Ok(keys)
-    }
-
-    async fn commit_tombstone(&self, scope: SealScope) -> Result<u64, CryptoError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let (keys, before) = match self.keysets.find(scope).await? {
-                Some((ScopeRecord::Shredded(_), _)) => return Ok(0),
-                Some((ScopeRecord::Live(keyset), version)) => (keyset.live_count(), Some(version)),
-                None => (0, None),
-            };
-            let tombstone = ScopeRecord::Shredded(Tombstone {
-                at: self.emitter.clock().wall(),
-                keys,
-            });
-            match self.keysets.replace(scope, before, &tombstone).await {
-                Err(CryptoError::Conflict) => {}
-                other => {
-                    other?;
-                    return Ok(keys);
-                }
-            }
-        }
-        Err(CryptoError::Conflict)
     }
 }
 

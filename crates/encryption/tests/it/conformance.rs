@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use eonpro_core::secret::SecretText;
-use eonpro_encryption::backend::{EphemeralRoot, KeyFile, Keyring};
+use eonpro_encryption::backend::{EphemeralEpochs, EphemeralRoot, KeyFile, Keyring};
 use eonpro_encryption::{EpochKeys, KdfCost, RootKey};
 use eonpro_testkit::conformance::{epoch_keys, root_key};
 use futures_util::FutureExt as _;
@@ -81,6 +81,19 @@ async fn the_keyring_conforms_as_a_custody_of_epoch_keys() {
                 Arc::new(keys) as Arc<dyn EpochKeys>
             }
             .boxed()
+        })
+    });
+    report.await.assert_conforms();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_ephemeral_epochs_conform() {
+    let report = epoch_keys(async || {
+        let epochs: Arc<dyn EpochKeys> = Arc::new(EphemeralEpochs::new());
+        // Volatile: as long as the process lives, a reopening is the same custody.
+        epoch_keys::Subject::new(Arc::clone(&epochs), move || {
+            let epochs = Arc::clone(&epochs);
+            async move { epochs }.boxed()
         })
     });
     report.await.assert_conforms();

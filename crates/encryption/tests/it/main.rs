@@ -7,7 +7,11 @@ mod crash;
 #[cfg(test)]
 mod epochs;
 #[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
+mod machine;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
@@ -25,7 +29,13 @@ mod search;
 #[cfg(test)]
 mod shred;
 #[cfg(test)]
+mod shred_epochs;
+#[cfg(test)]
+mod shred_keyring;
+#[cfg(test)]
 mod states;
+#[cfg(test)]
+mod subject;
 #[cfg(test)]
 mod suites;
 #[cfg(test)]
@@ -34,6 +44,8 @@ mod support;
 mod ui;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wards;
 #[cfg(test)]
 mod wear;
 #[cfg(test)]

@@ -1,0 +1,218 @@
+//! A patient's cipher for one request: the key at hand, every call synchronous.
+
+use std::fmt;
+use std::sync::Arc;
+
+use eonpro_core::id::TenantId;
+use eonpro_core::phi::{
+    Cell, Column, FieldOpener, FieldSealer, FieldSealing, IndexDef, IndexSlots, RecordHead,
+    RecordOpener, RecordSealer, Row, Suite, Table,
+};
+use eonpro_core::port::SealError;
+use zeroize::Zeroizing;
+
+use super::{LiveSubject, SUBJECT, SubjectSlot};
+use crate::cipher::{TenantCipher, bound};
+use crate::cobblestone::{Cause, InputKey};
+use crate::envelope::{self, Content, Place};
+use crate::events::Refusal;
+use crate::padding;
+use crate::whole::{RecordKey, WholeOpener, WholeSealer};
+
+/// Made by [`Subjects::warm_subject`](crate::Subjects::warm_subject), for one patient of the tenant
+/// of the scope it was given.
+///
+/// Works until the vault's `cache_ttl` is over, then fails with [`SealError::Disabled`]: warm one
+/// per request. Fails with [`SealError::Shredded`] from the moment at which the patient's key, or
+/// the tenant's, is destroyed in this process.
+pub struct SubjectCipher {
+    pub(crate) live: Arc<LiveSubject>,
+    pub(crate) slot: Arc<SubjectSlot>,
+    pub(crate) tenant: TenantCipher,
+}
+
+impl SubjectCipher {
+    /// Seals `plaintext` for `cell` under the patient's key.
+    ///
+    /// # Errors
+    /// [`SealError::LimitExceeded`] beyond `max_message_bytes`; [`SealError::Shredded`],
+    /// [`SealError::Disabled`] as above.
+    pub fn seal(&self, cell: &Cell<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal_field(FieldSealing::STANDARD, cell, plaintext)
+    }
+
+    /// Opens what was sealed for the same patient and cell.
+    ///
+    /// # Errors
+    /// [`SealError::Authentication`] for anything else, without telling why;
+    /// [`SealError::Shredded`], [`SealError::Disabled`] as above.
+    pub fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open_field(FieldSealing::STANDARD, cell, sealed)
+    }
+
+    /// The blind index tokens of `texts`, under the *tenant's* search key: they find the patient among
+    /// all others, and they stay when the patient is shredded. Delete them with the row.
+    ///
+    /// # Errors
+    /// As [`TenantCipher::index`]; [`SealError::Shredded`], [`SealError::Disabled`] as above.
+    pub fn index(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        self.check()?;
+        self.tenant.index(index, texts)
+    }
+
+    /// A patient's key is of the standard suite: a compact field is sealed in that one, too.
+    fn seal_field(
+        &self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        if plaintext.len() > self.tenant.max_message {
+            return Err(SealError::LimitExceeded);
+        }
+        self.check()?;
+        // Equal values of two patients have nothing in common, so there is nothing to be found by.
+        if sealing.suite == Suite::Deterministic {
+            return Err(SealError::Unsupported);
+        }
+        let tenant = self.tenant.scope.tenant();
+        let cell = bound(sealing, cell);
+        let live = &self.live;
+        let salt = || self.tenant.salts.take();
+        let mut out = Vec::new();
+        match sealing.pad {
+            0 => {
+                let place = Place::new(Content::Value, &tenant, SUBJECT.as_str(), &cell);
+                live.key.seal(&place, live.id, salt, plaintext, &mut out)?;
+            }
+            class => {
+                let padded = padding::pad(plaintext, class)?;
+                let place = Place::new(Content::Padded, &tenant, SUBJECT.as_str(), &cell);
+                live.key.seal(&place, live.id, salt, &padded, &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn open_field(
+        &self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.check()?;
+        let tenant = self.tenant.scope.tenant();
+        let bound = bound(sealing, cell);
+        let content = match sealing.pad {
+            0 => Content::Value,
+            _ => Content::Padded,
+        };
+        let opened = self.message(sealed).and_then(|message| {
+            let place = Place::new(content, &tenant, SUBJECT.as_str(), &bound);
+            self.live.key.open(&place, self.live.id, message)
+        });
+        let unpadded = opened.and_then(|mut plain| match content {
+            Content::Padded if !padding::unpad(&mut plain) => Err(Cause::Tag),
+            _ => Ok(plain),
+        });
+        unpadded.map_err(|cause| self.refuse(cell.table(), Some(cell.column()), cause))
+    }
+
+    /// The message of a value that names the patient's key.
+    fn message<'s>(&self, sealed: &'s [u8]) -> Result<&'s [u8], Cause> {
+        match envelope::split(sealed) {
+            None => Err(Cause::Tag),
+            Some((id, _)) if id != self.live.id => Err(Cause::Key),
+            Some((_, message)) => Ok(message),
+        }
+    }
+
+    fn refuse(&self, table: Table, column: Option<Column>, cause: Cause) -> SealError {
+        let cx = Some(self.tenant.cx.clone());
+        let refusal = Refusal::new(table, column, 1, cause);
+        self.tenant.alarms.raise(cx, refusal);
+        SealError::from(cause)
+    }
+
+    fn check(&self) -> Result<(), SealError> {
+        self.slot.usable()?;
+        if self.tenant.clock.monotonic() >= self.live.expires {
+            return Err(SealError::Disabled);
+        }
+        // The tenant may have been shredded, or its lease ended.
+        self.tenant.keys()?;
+        Ok(())
+    }
+
+    fn key(&self) -> Result<&InputKey, SealError> {
+        self.live.key.standard().ok_or(SealError::UnknownKey)
+    }
+}
+
+fn record_place<'a>(tenant: &'a Option<TenantId>, table: Table, row: &'a Row<'a>) -> Place<'a> {
+    Place::of_record(tenant, SUBJECT.as_str(), table, row)
+}
+
+/// Seals record fields under the patient's key.
+impl FieldSealer for SubjectCipher {
+    fn seal(
+        &mut self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        self.seal_field(sealing, cell, plaintext)
+    }
+
+    fn record(&mut self, table: Table, row: &Row<'_>) -> Result<Box<dyn RecordSealer>, SealError> {
+        self.check()?;
+        let (key, id, salt) = (self.key()?, self.live.id, self.tenant.salts.take()?);
+        let tenant = self.tenant.scope.tenant();
+        let place = record_place(&tenant, table, row);
+        let sealer = WholeSealer::begin(key, id, &place, salt, self.tenant.max_message)?;
+        Ok(Box::new(sealer))
+    }
+
+    fn index(&mut self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        Self::index(self, index, texts)
+    }
+}
+
+/// Opens record fields sealed under the patient's key.
+impl FieldOpener for SubjectCipher {
+    fn open(
+        &mut self,
+        sealing: FieldSealing,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open_field(sealing, cell, sealed)
+    }
+
+    fn record<'a>(
+        &'a mut self,
+        table: Table,
+        row: &'a Row<'a>,
+        head: &'a RecordHead,
+    ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
+        self.check()?;
+        let tenant = self.tenant.scope.tenant();
+        let key = self.key()?;
+        let resumed = self.message(head.as_bytes()).and_then(|header| {
+            let place = record_place(&tenant, table, row);
+            RecordKey::resume(key, self.live.id, &place, header, self.tenant.max_message)
+        });
+        let key = resumed.map_err(|cause| self.refuse(table, None, cause))?;
+        Ok(Box::new(WholeOpener::new(key, move |column, cause| {
+            self.refuse(table, Some(column), cause)
+        })))
+    }
+}
+
+impl fmt::Debug for SubjectCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubjectCipher")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
