@@ -596,3 +596,35 @@ async fn an_index_gets_its_next_version_and_every_row_is_found_throughout() {
         assert_eq!(columns["ssn_even"].as_ref().unwrap()[0], 2);
     }
 }
+
+#[tokio::test]
+async fn no_token_is_made_from_a_value_that_a_writer_has_replaced_meanwhile() {
+    let ours = scope(1);
+    let house = House::with_tenants(&[&ours]).await;
+    let rows = Arc::new(MemoryRows::new("patients", &[SSN], &[ODD, EVEN]));
+    let sealed = seal(&house.vault, &ours, 1).await;
+    rows.put(&ours, &row(1), "ssn", &sealed);
+    rows.put(&ours, &row(1), "ssn_odd", b"\x01token");
+    let empty = house
+        .vault
+        .seal((&ours).into(), RECORDS, &cell(&row(1)), b"")
+        .await;
+    let (tenant, empty) = (ours.tenant(), empty.unwrap());
+    rows.meddle(move |all| {
+        // A value that normalizes to nothing has no token.
+        let there = all.get_mut(&(tenant, row(1))).unwrap();
+        there.insert("ssn", Some(empty));
+        there.insert("ssn_odd", None);
+    });
+    let rotator = Rotator::new(RotatorParts {
+        vault: house.vault.clone(),
+        sources: vec![Arc::<MemoryRows>::clone(&rows)],
+        config: few(),
+    })
+    .unwrap();
+    let kind = RotationKind::Reindex(IndexColumns::of_text(&SSN_INDEX, ODD, EVEN));
+    rotator.plan(&ours, &kind).await.unwrap();
+    let status = drive(&house, rotator.run(&ours, &kind)).await.unwrap();
+    assert_eq!((status.phase, status.lost), (Phase::Completed, 1));
+    assert_eq!(rows.get(&ours, &row(1), "ssn_even"), None);
+}
