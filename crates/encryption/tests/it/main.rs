@@ -7,6 +7,8 @@ mod keys;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod reindex;
+#[cfg(test)]
 mod root;
 #[cfg(test)]
 mod rotation;
