@@ -15,6 +15,8 @@ mod machine;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod reindex;
+#[cfg(test)]
 mod root;
 #[cfg(test)]
 mod rotation;

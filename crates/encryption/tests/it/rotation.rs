@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use eonpro_core::TenantScope;
 use eonpro_core::id::ActorId;
-use eonpro_core::phi::{Cell, Column, IndexDef, IndexPart, Normalizer, Row, Table};
+use eonpro_core::phi::{Cell, Column, Row, Table};
 use eonpro_core::port::{RotationError, SealScope, Sealer as _};
 use eonpro_core::time::Clock as _;
 use eonpro_encryption::{
-    CryptoError, Encryption as _, IndexColumns, IndexStatus, KeyId, KeyState, KeyType,
-    LazyResealer, Phase, RotationConfig, RotationKind, RotationStatus, Rotator, RotatorParts,
-    ShredApproval, Suite, Vault,
+    CryptoError, Encryption as _, KeyId, KeyState, KeyType, LazyResealer, Phase, RotationConfig,
+    RotationKind, RotationStatus, Rotator, RotatorParts, ShredApproval, Suite, Vault,
 };
 use eonpro_testkit::scope;
 use futures_util::FutureExt as _;
@@ -23,22 +22,22 @@ use futures_util::FutureExt as _;
 use crate::rows::MemoryRows;
 use crate::support::{House, RECORDS, chore};
 
-const SSN: Column = Column::new("ssn");
+pub(crate) const SSN: Column = Column::new("ssn");
 const RESEAL: RotationKind = RotationKind::Reseal(KeyType {
     purpose: RECORDS,
     suite: Suite::Standard,
 });
 
-fn cell(row: &[u8]) -> Cell<'_> {
+pub(crate) fn cell(row: &[u8]) -> Cell<'_> {
     Cell::new(Table::new("patients"), SSN, Row::named(row).unwrap())
 }
 
-fn row(number: usize) -> Vec<u8> {
+pub(crate) fn row(number: usize) -> Vec<u8> {
     format!("row-{number:04}").into_bytes()
 }
 
 /// Polls `work` and moves the clock whenever nothing else moves.
-async fn drive<T>(house: &House, work: impl Future<Output = T>) -> T {
+pub(crate) async fn drive<T>(house: &House, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
         for _ in 0..200 {
@@ -123,7 +122,7 @@ impl Bed {
     }
 }
 
-fn few() -> RotationConfig {
+pub(crate) fn few() -> RotationConfig {
     let mut config = RotationConfig::default();
     config.batch_rows = 4;
     config
@@ -137,7 +136,7 @@ fn approval() -> ShredApproval {
 }
 
 /// The row's own name, sealed for it.
-async fn seal(vault: &Vault, scope: &TenantScope, number: usize) -> Vec<u8> {
+pub(crate) async fn seal(vault: &Vault, scope: &TenantScope, number: usize) -> Vec<u8> {
     let name = row(number);
     let sealed = vault.seal(scope.into(), RECORDS, &cell(&name), &name).await;
     sealed.unwrap()
@@ -522,81 +521,4 @@ async fn a_stale_value_that_was_read_is_replaced_once_and_never_over_a_newer_one
     assert_eq!(old(0), new);
     assert_ne!(old(1), new);
     assert!(lazy.offer(&bed.scope, &row(0), SSN, new.clone(), new));
-}
-
-const SSN_INDEX: IndexDef = IndexDef {
-    table: Table::new("patients"),
-    name: "ssn",
-    bits: 64,
-    version: 1,
-    parts: &[IndexPart {
-        column: SSN,
-        normalizer: Normalizer::Exact,
-    }],
-};
-const ODD: Column = Column::new("ssn_odd");
-const EVEN: Column = Column::new("ssn_even");
-
-#[tokio::test]
-async fn an_index_gets_its_next_version_and_every_row_is_found_throughout() {
-    let ours = scope(1);
-    let house = House::with_tenants(&[&ours]).await;
-    let rows = Arc::new(MemoryRows::new("patients", &[SSN], &[ODD, EVEN]));
-    for number in 0..9 {
-        let sealed = seal(&house.vault, &ours, number).await;
-        rows.put(&ours, &row(number), "ssn", &sealed);
-        let cipher = house.vault.warm(&ours).await.unwrap();
-        let name = String::from_utf8(row(number)).unwrap();
-        let slots = cipher.index(&SSN_INDEX, &[&name]).unwrap();
-        rows.put(
-            &ours,
-            &row(number),
-            "ssn_odd",
-            slots.odd.unwrap().as_bytes(),
-        );
-    }
-    let rotator = Rotator::new(RotatorParts {
-        vault: house.vault.clone(),
-        sources: vec![Arc::<MemoryRows>::clone(&rows)],
-        config: few(),
-    })
-    .unwrap();
-    let kind = RotationKind::Reindex(IndexColumns::of_text(&SSN_INDEX, ODD, EVEN));
-    rotator.plan(&ours, &kind).await.unwrap();
-    let found_everywhere = async || {
-        let cipher = house.vault.warm(&ours).await.unwrap();
-        for (row, columns) in rows.all(&ours) {
-            let name = String::from_utf8(row).unwrap();
-            let query = cipher.query(&SSN_INDEX, &[&name]).unwrap();
-            let held = |name| columns.get(name).cloned().flatten();
-            let odd = query
-                .odd
-                .is_some_and(|token| held("ssn_odd") == Some(token.into_bytes()));
-            let even = query
-                .even
-                .is_some_and(|token| held("ssn_even") == Some(token.into_bytes()));
-            assert!(odd || even);
-        }
-    };
-    let mut run = Box::pin(rotator.run(&ours, &kind));
-    let mut polls = 0_u32;
-    let status = loop {
-        if let Some(done) = (&mut run).now_or_never() {
-            break done.unwrap();
-        }
-        tokio::task::yield_now().await;
-        found_everywhere().await;
-        polls += 1;
-        if polls.is_multiple_of(40) {
-            house.advance(Duration::from_secs(5));
-        }
-    };
-    assert_eq!(status.phase, Phase::Completed);
-    found_everywhere().await;
-    let index = house.vault.index_status((&ours).into(), &SSN_INDEX).await;
-    assert_eq!(index.unwrap(), IndexStatus::Stable { version: 2 });
-    for (_, columns) in rows.all(&ours) {
-        assert_eq!(columns["ssn_odd"], None);
-        assert_eq!(columns["ssn_even"].as_ref().unwrap()[0], 2);
-    }
 }

@@ -212,7 +212,10 @@ async fn survivors_move_to_the_tenants_newest_key_as_well() {
     let sealed = ward.seal(1, b"x").await;
     let cx = person("clerk");
     let purpose = KeyPurpose::new("subject");
-    let turned = ward.vault.turn_epoch(&cx, ward.scope(), purpose.into()).await;
+    let turned = ward
+        .vault
+        .turn_epoch(&cx, ward.scope(), purpose.into())
+        .await;
     let turned = turned.unwrap();
     let key = format!("subject/{}", patient(1));
     let named = |id| format!("\"dek\":\"{id}\"");
