@@ -35,6 +35,7 @@ use crate::live::LiveKeys;
 use crate::random::SaltPool;
 use crate::repository::Keysets;
 use crate::root::{RootKey, WrapContext};
+use crate::roots::{RootDirectory, Roots, TenantRoots};
 
 /// How often a change of keys is tried again when other writers win.
 const MAX_ATTEMPTS: usize = 8;
@@ -42,7 +43,7 @@ const MAX_ATTEMPTS: usize = 8;
 /// What a [`Vault`] is made of.
 #[derive(Debug)]
 pub struct VaultParts {
-    /// Wraps each scope's key-encryption key.
+    /// Wraps each scope's key-encryption key, but for tenants that hold their own root.
     pub root: Arc<dyn RootKey>,
     /// Where the wrapped keys live.
     pub state: Arc<dyn KeyValue>,
@@ -62,7 +63,7 @@ pub struct Vault {
 }
 
 pub(crate) struct Inner {
-    root: Arc<dyn RootKey>,
+    roots: Roots,
     keysets: Keysets,
     cache: KeyCache,
     emitter: Emitter,
@@ -84,10 +85,23 @@ impl Vault {
     /// [`CryptoError::Config`]; [`CryptoError::RootMismatch`] if the system's keys exist and this
     /// root key does not open them; errors of the store and of the root key.
     pub async fn open(parts: VaultParts) -> Result<Self, CryptoError> {
+        Self::open_with_roots(parts, Arc::new(TenantRoots::new())).await
+    }
+
+    /// The same, with tenants that hold their own root keys: those that `others` names. When such a
+    /// tenant revokes its root, nothing of the tenant opens once the leases of at most `cache_ttl` are
+    /// over; the other tenants notice nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with_roots(
+        parts: VaultParts,
+        others: Arc<dyn RootDirectory>,
+    ) -> Result<Self, CryptoError> {
         parts.config.check()?;
         let alarms = Alarms::start(parts.emitter.clone(), parts.config.alarm_queue);
         let inner = Inner {
-            root: parts.root,
+            roots: Roots::new(parts.root, others),
             keysets: Keysets::new(parts.state),
             cache: KeyCache::new(&parts.config),
             emitter: parts.emitter,
@@ -246,12 +260,11 @@ impl Inner {
         scope: SealScope,
         keyset: &Keyset,
     ) -> Result<KeyBytes<32>, CryptoError> {
-        if *keyset.root != *self.root.id().as_str() {
-            return Err(CryptoError::RootMismatch);
-        }
+        let root = self.roots.named(scope, &keyset.root);
+        let root = root.ok_or(CryptoError::RootMismatch)?;
         let kek = keyset.wrapping()?;
         let context = WrapContext { scope, key: kek.id };
-        self.root.unwrap(&kek.wrapped, &context).await
+        root.unwrap(&kek.wrapped, &context).await
     }
 
     /// Opens, looking once for keys that came into being since the keys at hand were fetched.
@@ -327,14 +340,14 @@ impl Component for Vault {
             crypto: Validation::NotValidated,
             fitness: Fitness::Production,
         };
-        ours.min(self.inner.root.posture())
+        ours.min(self.inner.roots.own().posture())
     }
 
     async fn health(&self) -> Health {
         if self.inner.check_open().is_err() {
             return Health::Unhealthy("closed");
         }
-        match self.inner.root.health().await {
+        match self.inner.roots.own().health().await {
             Health::Healthy if self.inner.alarms.lost() > 0 => {
                 Health::Degraded("failures to open went unrecorded")
             }
@@ -348,14 +361,14 @@ impl Component for Vault {
         }
         self.inner.cache.close();
         self.inner.alarms.flush().await;
-        self.inner.root.close().await;
+        self.inner.roots.own().close().await;
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
-            .field("root", self.inner.root.id())
+            .field("root", self.inner.roots.own().id())
             .finish_non_exhaustive()
     }
 }

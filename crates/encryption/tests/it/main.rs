@@ -1,11 +1,15 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
 mod root;
+#[cfg(test)]
+mod roots;
 #[cfg(test)]
 mod sealing;
 #[cfg(test)]
