@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 mod codegen;
 mod crash;
+mod fuzz;
 mod install;
 mod process;
 mod ratios;
@@ -53,6 +54,12 @@ const VERBS: &[Verb] = &[
         arguments: "[ROUNDS]",
         about: "kill the audit log's writer ROUNDS times (default 100) and look for what was lost",
         run: crash::run,
+    },
+    Verb {
+        name: "fuzz",
+        arguments: "[TARGET] [SECONDS]",
+        about: "fuzz one target of crates/fuzz, or each, for SECONDS (default 10)",
+        run: fuzz::run,
     },
     Verb {
         name: "install",

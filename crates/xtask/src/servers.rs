@@ -13,8 +13,12 @@ pub(crate) struct Server {
     pub(crate) binary: &'static str,
 }
 
-/// Every server that a test of this repository needs. None does yet: all backends are embedded.
-pub(crate) const SERVERS: &[Server] = &[];
+/// Every program that a test of this repository starts. All default backends are embedded.
+pub(crate) const SERVERS: &[Server] = &[Server {
+    name: "node",
+    package: "nodejs",
+    binary: "node",
+}];
 
 /// The variable that says which servers must be there: `all`, or names with commas between.
 pub(crate) const REQUIRE: &str = "EONPRO_TEST_REQUIRE";

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod corpora;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod record;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use eonpro_core::TenantScope;
 use eonpro_core::component::{Component, Health, Posture};
 use eonpro_core::port::kv::{KeyValue, MemoryKeyValue};
-use eonpro_core::port::{NoObserver, SealError, Sealer as _};
+use eonpro_core::port::{NoObserver, SealError, SealScope, Sealer as _};
 use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_encryption::backend::EphemeralRoot;
@@ -239,6 +239,27 @@ async fn the_providers_root_alone_opens_nothing_of_a_tenant_with_its_own() {
     roots.set(tenant_id(1), Some(TenantsOwn::new()));
     let other_root = site.another_process(Arc::new(roots)).await;
     assert!(opens(&other_root, &scope(1), &ours).await.is_err());
+}
+
+#[tokio::test]
+async fn who_has_all_that_is_stored_but_not_the_root_opens_nothing() {
+    let site = Site::build().await;
+    let (_, theirs) = site.sealed_for_both().await;
+    site.vault.provision(SealScope::System).await.unwrap();
+    let thief = Arc::new(EphemeralRoot::generate().unwrap());
+    let parts = VaultParts {
+        root: thief,
+        state: Arc::<MemoryKeyValue>::clone(&site.state),
+        emitter: site.sink.emitter(Arc::<ManualClock>::clone(&site.clock)),
+        observer: Arc::new(NoObserver),
+        config: Default::default(),
+    };
+    let refused = Vault::open(parts).await.err();
+    assert!(
+        matches!(refused, Some(CryptoError::RootMismatch)),
+        "{refused:?}"
+    );
+    opens(&site.vault, &scope(2), &theirs).await.unwrap();
 }
 
 #[tokio::test]
