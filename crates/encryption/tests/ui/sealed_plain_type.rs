@@ -1,7 +1,7 @@
 //! A sealed field whose plaintext can be printed.
 
 use eonpro_core::id::RowId;
-use eonpro_encryption::{Phi, PhiRecord};
+use eonpro_encryption::PhiRecord;
 
 #[derive(PhiRecord)]
 #[phi(table = "patients")]
