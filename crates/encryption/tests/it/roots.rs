@@ -283,15 +283,26 @@ async fn a_tenant_takes_its_keys_under_its_own_root_by_a_rewrap() {
 }
 
 #[tokio::test]
-async fn a_root_that_a_tenant_had_before_unwraps_until_it_is_forgotten() {
+async fn a_root_that_a_tenant_had_before_unwraps_until_the_keys_moved_and_it_is_forgotten() {
     let site = Site::build().await;
     let (ours, _) = site.sealed_for_both().await;
-    site.roots.set(tenant_id(1), None);
-    site.clock.advance(EncryptionConfig::default().cache_ttl);
+    let ttl = EncryptionConfig::default().cache_ttl;
+    site.roots.set(tenant_id(1), Some(TenantsOwn::new()));
+    site.clock.advance(ttl);
+    opens(&site.vault, &scope(1), &ours).await.unwrap();
+    site.vault
+        .rewrap_keys(&chore(), (&scope(1)).into())
+        .await
+        .unwrap();
+    site.roots.forget_former(tenant_id(1));
+    site.own.revoked.store(true, Ordering::SeqCst);
+    site.clock.advance(ttl);
     opens(&site.vault, &scope(1), &ours).await.unwrap();
 
+    // Forgotten too early, it is missing.
+    site.roots.set(tenant_id(1), None);
     site.roots.forget_former(tenant_id(1));
-    site.clock.advance(EncryptionConfig::default().cache_ttl);
+    site.clock.advance(ttl);
     let cold = site.vault.warm(&scope(1)).await;
     assert!(matches!(cold, Err(CryptoError::RootMismatch)), "{cold:?}");
 }
