@@ -142,6 +142,8 @@ impl Site {
             let scope = scope(tenant);
             self.vault.provision((&scope).into()).await.unwrap();
         }
+        // The keys are fetched anew, so that those at hand are as new as those that are stored.
+        self.clock.advance(EncryptionConfig::default().cache_ttl);
         (self.seal(&scope(1)).await, self.seal(&scope(2)).await)
     }
 }
