@@ -99,7 +99,10 @@ impl Record {
 }
 
 fn not_a_record(name: &Ident) -> Error {
-    Error::new(name.span(), "a PHI record is a struct with named fields")
+    Error::new(
+        name.span(),
+        "a PHI record is a struct with named fields: each field is sealed for its column",
+    )
 }
 
 fn check_row(fields: &[Field], record: Span) -> Result<()> {

@@ -92,7 +92,8 @@ impl SealingAttributes {
         } else if let Some(span) = self.cardinality.map(|(_, span)| span).or(self.overridden) {
             return Err(Error::new(
                 span,
-                "only a field with `suite = \"deterministic\"` needs its cardinality",
+                "only a field with `suite = \"deterministic\"` says how many values it has, or overrides \
+                 it: in the other suites equal values look different",
             ));
         }
         Ok(Sealing {
@@ -157,7 +158,8 @@ fn pad(literal: &LitInt) -> Result<u16> {
         Ok(pad @ 1..=MAX_PAD) => Ok(pad),
         _ => Err(Error::new(
             literal.span(),
-            "a field is padded to a multiple of 1 to 4096 bytes",
+            "a field is padded to a multiple of 1 to 4096 bytes: leave `pad` out if its length may \
+             show",
         )),
     }
 }

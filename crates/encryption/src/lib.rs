@@ -92,6 +92,7 @@ mod alarm;
 pub mod backend;
 mod cache;
 mod cipher;
+mod client;
 pub mod cobblestone;
 mod config;
 mod data_map;
@@ -116,6 +117,7 @@ mod random;
 mod record;
 mod repository;
 mod root;
+mod roots;
 mod rotation;
 mod schedule;
 mod sealing_key;
@@ -134,6 +136,7 @@ mod whole;
 mod xaes;
 
 pub use cipher::TenantCipher;
+pub use client::{ClientCipher, ClientKey, RecoveryKey};
 pub use config::{EncryptionConfig, KdfCost};
 pub use data_map::data_map_page;
 pub use envelope::{HEAD_LEN, PREFIX_LEN};
@@ -147,6 +150,7 @@ pub use normalize::MAX_INDEX_TEXT;
 pub use planner::{IndexPlanner, PlanError, PlanReport, PlannedIndex, Recommendation, Verdict};
 pub use primitives::{CryptoProfile, Primitives};
 pub use root::{RootKey, RootKeyId, WrapContext};
+pub use roots::{RootDirectory, TenantRoots};
 pub use rotation::{
     FailedRow, IndexColumns, LazyCounts, LazyResealer, MAX_FAILED_ROWS, Phase, RotationConfig,
     RotationKind, RotationStatus, Rotator, RotatorParts, TextOf, text_of,
@@ -158,7 +162,7 @@ pub use shred::{
     Shredding, Subjects,
 };
 pub use subject::SubjectCipher;
-pub use vault::{ShredParts, Vault, VaultParts};
+pub use vault::{ShredParts, Vault, VaultOptions, VaultParts};
 
 pub use eonpro_core::phi::{
     Binding, Cell, Column, FieldSealing, IndexDef, IndexPart, IndexSlots, IndexToken, Normalizer,

@@ -15,8 +15,9 @@ use crate::keyset::{
 /// it, and only it: they would drop the lines of the indexes when they write.
 const PLAIN: u32 = 1;
 
-/// The format of a record with rotated indexes.
-const WITH_INDEXES: u32 = 2;
+/// The format of a record with rotated indexes or allowed columns, which a reader of the plain one
+/// would drop when it writes.
+const EXTENDED: u32 = 2;
 
 #[derive(Deserialize)]
 struct VersionOnly {
@@ -121,7 +122,11 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
         },
     };
     let v = match &body {
-        WireBody::Live { indexes, .. } if !indexes.is_empty() => WITH_INDEXES,
+        WireBody::Live {
+            indexes,
+            low_cardinality,
+            ..
+        } if !(indexes.is_empty() && low_cardinality.is_empty()) => EXTENDED,
         _ => PLAIN,
     };
     let wire = WireRecord { v, body };
@@ -132,7 +137,7 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
     let VersionOnly { v } =
         serde_json::from_slice(bytes).map_err(|_| CryptoError::Record("no version"))?;
-    if v != PLAIN && v != WITH_INDEXES {
+    if v != PLAIN && v != EXTENDED {
         return Err(CryptoError::Version(v));
     }
     let wire: WireRecord =
@@ -147,7 +152,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
             if keys.len() > MAX_KEYS {
                 return Err(CryptoError::Record("more than 1024 keys"));
             }
-            if (v == WITH_INDEXES) == indexes.is_empty() {
+            if (v == EXTENDED) == (indexes.is_empty() && low_cardinality.is_empty()) {
                 return Err(CryptoError::Record("version and indexes disagree"));
             }
             let indexes = indexes.into_iter().map(index_from_wire);

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 mod codegen;
 mod crash;
+mod fuzz;
 mod install;
 mod process;
 mod ratios;
@@ -60,6 +61,12 @@ const VERBS: &[Verb] = &[
         arguments: "[ROUNDS]",
         about: "kill rewraps and rotations ROUNDS times (default 10) and look for what was lost",
         run: crash::encryption,
+    },
+    Verb {
+        name: "fuzz",
+        arguments: "[TARGET] [SECONDS]",
+        about: "fuzz one target of crates/fuzz, or each, for SECONDS (default 10)",
+        run: fuzz::run,
     },
     Verb {
         name: "install",

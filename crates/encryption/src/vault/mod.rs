@@ -46,6 +46,7 @@ use crate::live::{LiveKeys, Meter};
 use crate::random::SaltPool;
 use crate::repository::Keysets;
 use crate::root::{RootKey, WrapContext};
+use crate::roots::{RootDirectory, Roots, TenantRoots};
 use crate::shred::Shreds;
 use crate::slots::Slots;
 use crate::subject::SubjectSlot;
@@ -57,7 +58,7 @@ const MAX_ATTEMPTS: usize = 8;
 /// What a [`Vault`] is made of.
 #[derive(Debug)]
 pub struct VaultParts {
-    /// Wraps each scope's key-encryption key.
+    /// Wraps each scope's key-encryption key, but for tenants that hold their own root.
     pub root: Arc<dyn RootKey>,
     /// Where the wrapped keys live.
     pub state: Arc<dyn KeyValue>,
@@ -78,6 +79,24 @@ pub struct ShredParts {
     pub signer: Arc<dyn Signer>,
 }
 
+/// What a [`Vault`] may have beside its parts. By default nothing.
+#[derive(Debug, Clone)]
+pub struct VaultOptions {
+    /// The root keys that tenants hold themselves.
+    pub roots: Arc<dyn RootDirectory>,
+    /// The keys of single patients, and receipts for what is shredded.
+    pub shredding: Option<ShredParts>,
+}
+
+impl Default for VaultOptions {
+    fn default() -> Self {
+        Self {
+            roots: Arc::new(TenantRoots::new()),
+            shredding: None,
+        }
+    }
+}
+
 /// The service: implements [`Encryption`](crate::Encryption) and the port
 /// [`Sealer`](eonpro_core::port::Sealer). Cheap to clone; clones are one vault.
 #[derive(Clone)]
@@ -86,7 +105,7 @@ pub struct Vault {
 }
 
 pub(crate) struct Inner {
-    root: Arc<dyn RootKey>,
+    roots: Roots,
     keysets: Keysets,
     cache: KeyCache,
     emitter: Emitter,
@@ -113,7 +132,7 @@ impl Vault {
     /// [`CryptoError::Config`]; [`CryptoError::RootMismatch`] if the system's keys exist and this
     /// root key does not open them; errors of the store and of the root key.
     pub async fn open(parts: VaultParts) -> Result<Self, CryptoError> {
-        Self::open_parts(parts, None).await
+        Self::open_with(parts, VaultOptions::default()).await
     }
 
     /// Opens a vault that also keeps keys of single patients and shreds with a receipt:
@@ -125,22 +144,44 @@ impl Vault {
         parts: VaultParts,
         shredding: ShredParts,
     ) -> Result<Self, CryptoError> {
-        Self::open_parts(parts, Some(shredding)).await
+        let options = VaultOptions {
+            shredding: Some(shredding),
+            ..VaultOptions::default()
+        };
+        Self::open_with(parts, options).await
     }
 
-    async fn open_parts(
+    /// The same as [`Self::open`], with tenants that hold their own root keys: those that `roots` names.
+    /// When such a tenant revokes its root, nothing of the tenant opens once the leases of at most
+    /// `cache_ttl` are over; the other tenants notice nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with_roots(
         parts: VaultParts,
-        custody: Option<ShredParts>,
+        roots: Arc<dyn RootDirectory>,
     ) -> Result<Self, CryptoError> {
+        let options = VaultOptions {
+            roots,
+            ..VaultOptions::default()
+        };
+        Self::open_with(parts, options).await
+    }
+
+    /// Opens a vault with all that it may have.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(parts: VaultParts, options: VaultOptions) -> Result<Self, CryptoError> {
         parts.config.check()?;
         let alarms = Alarms::start(parts.emitter.clone(), parts.config.alarm_queue);
         let inner = Inner {
-            root: parts.root,
+            roots: Roots::new(parts.root, options.roots),
             keysets: Keysets::new(Arc::clone(&parts.state)),
             cache: KeyCache::new(&parts.config),
             shreds: Shreds::new(parts.state),
             subjects: Slots::new(parts.config.shred.cache_subjects),
-            custody,
+            custody: options.shredding,
             ending: Mutex::new(()),
             emitter: parts.emitter,
             observer: parts.observer,
@@ -313,12 +354,11 @@ impl Inner {
         scope: SealScope,
         keyset: &Keyset,
     ) -> Result<KeyBytes<32>, CryptoError> {
-        if *keyset.root != *self.root.id().as_str() {
-            return Err(CryptoError::RootMismatch);
-        }
+        let root = self.roots.named(scope, &keyset.root);
+        let root = root.ok_or(CryptoError::RootMismatch)?;
         let kek = keyset.wrapping()?;
         let context = WrapContext { scope, key: kek.id };
-        self.root.unwrap(&kek.wrapped, &context).await
+        root.unwrap(&kek.wrapped, &context).await
     }
 
     /// Opens, looking once for keys that came into being since the keys at hand were fetched.
@@ -394,7 +434,7 @@ impl Component for Vault {
             crypto: Validation::NotValidated,
             fitness: Fitness::Production,
         };
-        let ours = ours.min(self.inner.root.posture());
+        let ours = ours.min(self.inner.roots.own().posture());
         match &self.inner.custody {
             Some(custody) => ours.min(custody.epochs.posture()),
             None => ours,
@@ -405,7 +445,7 @@ impl Component for Vault {
         if self.inner.check_open().is_err() {
             return Health::Unhealthy("closed");
         }
-        match self.inner.root.health().await {
+        match self.inner.roots.own().health().await {
             Health::Healthy if self.inner.alarms.lost() > 0 => {
                 Health::Degraded("failures to open went unrecorded")
             }
@@ -420,14 +460,14 @@ impl Component for Vault {
         self.inner.cache.close();
         self.inner.close_subjects();
         self.inner.alarms.flush().await;
-        self.inner.root.close().await;
+        self.inner.roots.own().close().await;
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
-            .field("root", self.inner.root.id())
+            .field("root", self.inner.roots.own().id())
             .finish_non_exhaustive()
     }
 }

@@ -23,7 +23,7 @@ use crate::keyset::{KeyId, KeyRole, Keyset, STANDARD, ScopeRecord, StoredKey};
 use crate::live::{LiveKeys, Wrapping};
 use crate::material::KeyMaterial;
 use crate::random::{fill_random, random_key};
-use crate::root::WrapContext;
+use crate::root::{RootKey, WrapContext};
 use crate::state::KeyState;
 
 impl Inner {
@@ -124,7 +124,8 @@ impl Inner {
             return Ok(());
         }
         let cx = system_context(&self.emitter);
-        let custody = self.root.name();
+        let root = self.roots.named(scope, &keyset.root);
+        let custody = root.ok_or(CryptoError::RootMismatch)?.name();
         let told = pending
             .iter()
             .map(|key| events::created(&self.emitter, &cx, scope, key, custody));
@@ -167,28 +168,30 @@ impl Inner {
     }
 
     async fn fresh_keyset(&self, scope: SealScope) -> Result<(Keyset, KeyBytes<32>), CryptoError> {
+        let root = self.roots.wrapping(scope);
         let mut keyset = Keyset {
-            root: self.root.id().as_str().into(),
+            root: root.id().as_str().into(),
             keys: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),
         };
-        let (stored, kek) = self.fresh_wrapping_key(scope, &keyset).await?;
+        let (stored, kek) = self.fresh_wrapping_key(scope, &*root, &keyset).await?;
         keyset.install(stored, KeyState::Destroyed)?;
         Ok((keyset, kek))
     }
 
-    /// A fresh key-encryption key, wrapped, and proven to unwrap.
+    /// A fresh key-encryption key, wrapped under `root`, and proven to unwrap.
     pub(super) async fn fresh_wrapping_key(
         &self,
         scope: SealScope,
+        root: &dyn RootKey,
         keyset: &Keyset,
     ) -> Result<(StoredKey, KeyBytes<32>), CryptoError> {
         let id = fresh_id(keyset)?;
         let kek = random_key()?;
         let context = WrapContext { scope, key: id };
-        let wrapped = self.root.wrap(&kek, &context).await?;
-        if self.root.unwrap(&wrapped, &context).await? != kek {
+        let wrapped = root.wrap(&kek, &context).await?;
+        if root.unwrap(&wrapped, &context).await? != kek {
             return Err(CryptoError::Unverified);
         }
         let stored = StoredKey {

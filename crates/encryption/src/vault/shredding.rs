@@ -366,7 +366,7 @@ impl Inner {
                 epoch: None,
                 exposed_until: at.plus(self.config.cache_ttl),
                 backups: BackupExposure::WhileBackupsExist,
-                custody: self.root.name().into(),
+                custody: self.roots.wrapping(scope).name().into(),
             };
             let tx = self
                 .conclude(scope, ShredTarget::Tenant, tx, step, facts)

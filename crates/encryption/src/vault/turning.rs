@@ -97,14 +97,15 @@ impl Inner {
             slot.begin_fetch();
             let (before, version) = self.keysets.live(scope).await?;
             let old_kek = self.wrapping_key(scope, &before).await?;
-            let (mut new_key, new_kek) = self.fresh_wrapping_key(scope, &before).await?;
+            let root = self.roots.wrapping(scope);
+            let (mut new_key, new_kek) = self.fresh_wrapping_key(scope, &*root, &before).await?;
             new_key.announced = true;
 
             let old = Wrapping::new(scope.tenant(), before.wrapping()?.id, &old_kek);
             let new = Wrapping::new(scope.tenant(), new_key.id, &new_kek);
             let mut after = before.clone();
             let turned = install(&mut after, new_key, KeyState::Destroyed)?;
-            after.root = self.root.id().as_str().into();
+            after.root = root.id().as_str().into();
             for stored in after.data_keys_mut() {
                 let key = old.unwrap(stored)?;
                 stored.wrapped = new.wrap(&stored.role, stored.epoch, stored.id, &key)?;

@@ -1,7 +1,11 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod corpora;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -18,6 +22,8 @@ mod record;
 mod reindex;
 #[cfg(test)]
 mod root;
+#[cfg(test)]
+mod roots;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]

@@ -1,0 +1,15 @@
+//! A suite that does not exist.
+
+use eonpro_core::id::RowId;
+use eonpro_encryption::{Phi, PhiRecord};
+
+#[derive(PhiRecord)]
+#[phi(table = "patients")]
+struct Patient {
+    #[phi(row)]
+    id: RowId,
+    #[phi(seal, suite = "aes-ecb")]
+    mrn: Phi<String>,
+}
+
+fn main() {}

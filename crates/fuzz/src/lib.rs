@@ -1,0 +1,3 @@
+//! The bodies of the fuzz targets, in files that ordinary tests include as well.
+
+pub mod encryption;
