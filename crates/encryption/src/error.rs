@@ -8,6 +8,8 @@ use eonpro_core::port::{KvError, SealError};
 use eonpro_core::task::TaskLost;
 use eonpro_core::{Classify, ErrorKind, Status};
 
+use crate::keyset::KeyId;
+
 /// The errors of this crate.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,15 @@ pub enum CryptoError {
     /// A stored key record was written by a newer release.
     #[error("key record has unknown version {0}")]
     Version(u32),
+    /// A Tink keyset cannot be read as keys of the type that was asked for; the text says why.
+    #[error("tink keyset is refused: {0}")]
+    Tink(&'static str),
+    /// A Tink keyset holds a key of another type, which is named.
+    #[error("tink keyset holds a key of another type: {0}")]
+    TinkType(Box<str>),
+    /// A key of that id is in the scope already.
+    #[error("key id is taken: {0}")]
+    KeyIdTaken(KeyId),
     /// The passphrase is wrong, or the keyring was changed. One error on purpose.
     #[error("keyring does not open with this passphrase")]
     Passphrase,
@@ -100,12 +111,13 @@ impl Classify for CryptoError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Seal(error) => error.kind(),
-            Self::Conflict => ErrorKind::Conflict,
+            Self::Conflict | Self::KeyIdTaken(_) => ErrorKind::Conflict,
             Self::Unrecorded(error) | Self::Unaudited(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Root(_) | Self::Io(_) | Self::Randomness | Self::Closed => ErrorKind::Unavailable,
             Self::RootMismatch | Self::Unverified | Self::Record(_) => ErrorKind::Integrity,
-            Self::Version(_) => ErrorKind::Unsupported,
+            Self::Version(_) | Self::TinkType(_) => ErrorKind::Unsupported,
+            Self::Tink(_) => ErrorKind::InvalidInput,
             Self::Passphrase | Self::RootDisabled => ErrorKind::PermissionDenied,
             Self::Throttled { .. } => ErrorKind::RateLimited,
             Self::EpochGone => ErrorKind::NotFound,

@@ -99,8 +99,11 @@ mod sealing_key;
 mod search;
 mod service;
 mod siv;
+mod tink;
 mod vault;
 mod whole;
+#[cfg(test)]
+mod wycheproof;
 mod xaes;
 
 pub use cipher::TenantCipher;
@@ -115,6 +118,7 @@ pub use normalize::MAX_INDEX_TEXT;
 pub use primitives::{CryptoProfile, Primitives};
 pub use root::{RootKey, RootKeyId, WrapContext};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
+pub use tink::{KeyExport, MAX_TINK_KEYSET};
 pub use vault::{Vault, VaultParts};
 
 pub use eonpro_core::phi::{

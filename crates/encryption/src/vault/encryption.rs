@@ -17,7 +17,7 @@ use crate::service::{Encryption, KeyStatus, KeyTurned, ShredApproval};
 
 impl Vault {
     /// Runs a change of keys to its end and reports it, even if the caller goes away.
-    async fn change<T, F>(
+    pub(super) async fn change<T, F>(
         &self,
         name: &'static str,
         work: impl FnOnce(Arc<Inner>) -> F,

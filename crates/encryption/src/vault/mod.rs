@@ -2,6 +2,7 @@
 
 mod columns;
 mod encryption;
+mod exchange;
 mod onboarding;
 mod sealer;
 mod turning;

@@ -15,6 +15,8 @@ mod suites;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tink;
+#[cfg(test)]
 mod ui;
 #[cfg(test)]
 mod vectors;
