@@ -101,6 +101,8 @@ mod service;
 mod siv;
 mod tink;
 mod vault;
+#[cfg(test)]
+mod vectors;
 mod whole;
 #[cfg(test)]
 mod wycheproof;

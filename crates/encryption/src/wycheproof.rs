@@ -57,7 +57,7 @@ fn aes_256_gcm_does_what_wycheproof_says() {
                 refused += usize::from(!valid);
             }
         }
-        assert_eq!((ran, refused, skipped), (0, 0, 0), "{primitives:?}");
+        assert_eq!((ran, refused, skipped), (66, 27, 250), "{primitives:?}");
     }
 }
 
@@ -93,7 +93,7 @@ fn hkdf_sha_512_does_what_wycheproof_says() {
             ran += 1;
             refused += usize::from(!valid);
         }
-        assert_eq!((ran, refused), (0, 0), "{primitives:?}");
+        assert_eq!((ran, refused), (83, 3), "{primitives:?}");
     }
 }
 
@@ -115,7 +115,7 @@ fn hmac_sha_256_does_what_wycheproof_says() {
                 truncated += usize::from(group.tag_size < 256);
             }
         }
-        assert_eq!((ran, refused, truncated), (0, 0, 0), "{primitives:?}");
+        assert_eq!((ran, refused, truncated), (174, 108, 87), "{primitives:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn aes_siv_does_what_wycheproof_says() {
         ran += 1;
         refused += usize::from(!valid);
     }
-    assert_eq!((ran, refused), (0, 0));
+    assert_eq!((ran, refused), (147, 108));
 }
 
 /// RFC 5297, appendix A: one string of associated data, and two with a nonce. Its keys are those of

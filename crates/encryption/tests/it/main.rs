@@ -1,6 +1,8 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod judges;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod record;
