@@ -12,7 +12,7 @@ use eonpro::core::error::ErrorKind;
 use eonpro::core::event::catalogue::phi;
 use eonpro::core::event::{Code, ObjectRef};
 use eonpro::core::id::PublicId as _;
-use eonpro::core::phi::{IndexDef, Phi, PhiRecord as _};
+use eonpro::core::phi::{IndexDef, IndexToken, Phi, PhiRecord as _};
 use eonpro::encryption::EncryptionExt as _;
 use eonpro::storage::{DocumentRef, DocumentStoreExt as _};
 use eonpro::tenant::SqlValue;
@@ -172,16 +172,15 @@ impl Query<'_> {
     async fn run(&self, site: &Site, scope: &TenantScope) -> Result<Vec<Patient>, Failure> {
         let foundation = &site.foundation;
         let (index, sql) = self.index();
-        let token = foundation
+        let slots = foundation
             .encryption()
-            .query_token(scope, index, self.value)
+            .query_slots(scope, index, self.value)
             .await?;
-        let token = SqlValue::from(token.as_bytes());
+        let either =
+            [slots.odd, slots.even].map(|token| SqlValue::from(token.map(IndexToken::into_bytes)));
         let candidates = foundation
             .databases()
-            .run(scope, move |db| {
-                db.query(sql, &[token], SealedPatient::read)
-            })
+            .run(scope, move |db| db.query(sql, &either, SealedPatient::read))
             .await?;
         let searched = phi::RecordSearched {
             query: self.value.clone(),

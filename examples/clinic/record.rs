@@ -1,7 +1,7 @@
 //! The clinic's PHI records and the tables that hold their sealed twins.
 
 use eonpro::core::id::{PublicId, RowId, SubjectId};
-use eonpro::core::phi::{IndexToken, Phi, Sealed};
+use eonpro::core::phi::{IndexSlots, IndexToken, Phi, Sealed};
 use eonpro::encryption::PhiRecord;
 use eonpro::tenant::{DbError, Migration, Row, SqlValue};
 
@@ -66,11 +66,15 @@ pub const SCHEMA: [Migration; 1] = [Migration::new(
     1,
     &[
         "CREATE TABLE patients (id BLOB PRIMARY KEY, subject BLOB NOT NULL, name BLOB, family BLOB, \
-         family_index BLOB, birth_date BLOB, ssn BLOB, ssn_index BLOB, mrn BLOB, mrn_index BLOB, \
-         licence BLOB, passport BLOB, address BLOB, phone BLOB) STRICT, WITHOUT ROWID",
-        "CREATE INDEX patients_by_family ON patients (family_index)",
-        "CREATE INDEX patients_by_ssn ON patients (ssn_index)",
-        "CREATE INDEX patients_by_mrn ON patients (mrn_index)",
+         family_odd BLOB, family_even BLOB, birth_date BLOB, ssn BLOB, ssn_odd BLOB, ssn_even BLOB, \
+         mrn BLOB, mrn_odd BLOB, mrn_even BLOB, licence BLOB, passport BLOB, address BLOB, \
+         phone BLOB) STRICT, WITHOUT ROWID",
+        "CREATE INDEX patients_by_family_odd ON patients (family_odd)",
+        "CREATE INDEX patients_by_family_even ON patients (family_even)",
+        "CREATE INDEX patients_by_ssn_odd ON patients (ssn_odd)",
+        "CREATE INDEX patients_by_ssn_even ON patients (ssn_even)",
+        "CREATE INDEX patients_by_mrn_odd ON patients (mrn_odd)",
+        "CREATE INDEX patients_by_mrn_even ON patients (mrn_even)",
         "CREATE TABLE resources (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, \
          patient BLOB NOT NULL REFERENCES patients (id), kind TEXT NOT NULL, body BLOB NOT NULL) \
          STRICT",
@@ -79,23 +83,26 @@ pub const SCHEMA: [Migration; 1] = [Migration::new(
 )];
 
 /// Stores a [`SealedPatient`].
-pub const INSERT_PATIENT: &str = "INSERT INTO patients (id, subject, name, family, family_index, \
-     birth_date, ssn, ssn_index, mrn, mrn_index, licence, passport, address, phone) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+pub const INSERT_PATIENT: &str = "INSERT INTO patients (id, subject, name, family, family_odd, \
+     family_even, birth_date, ssn, ssn_odd, ssn_even, mrn, mrn_odd, mrn_even, licence, passport, \
+     address, phone) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 /// Stores a [`SealedClinicalResource`].
 pub const INSERT_RESOURCE: &str =
     "INSERT INTO resources (id, patient, kind, body) VALUES (?1, ?2, ?3, ?4)";
 /// Reads the patient of a row.
-pub const PATIENT_BY_ROW: &str = "SELECT id, subject, name, family, family_index, birth_date, ssn, \
-     ssn_index, mrn, mrn_index, licence, passport, address, phone FROM patients WHERE id = ?1";
-/// Reads the patients with an SSN's token.
-pub const PATIENTS_BY_SSN: &str = "SELECT id, subject, name, family, family_index, birth_date, \
-     ssn, ssn_index, mrn, mrn_index, licence, passport, address, phone FROM patients \
-     WHERE ssn_index = ?1";
-/// Reads the patients with a family name's token.
-pub const PATIENTS_BY_FAMILY: &str = "SELECT id, subject, name, family, family_index, birth_date, \
-     ssn, ssn_index, mrn, mrn_index, licence, passport, address, phone FROM patients \
-     WHERE family_index = ?1";
+pub const PATIENT_BY_ROW: &str = "SELECT id, subject, name, family, family_odd, \
+     family_even, birth_date, ssn, ssn_odd, ssn_even, mrn, mrn_odd, mrn_even, licence, passport, \
+     address, phone FROM patients WHERE id = ?1";
+/// Reads the patients with one of the tokens of an SSN.
+pub const PATIENTS_BY_SSN: &str = "SELECT id, subject, name, family, family_odd, \
+     family_even, birth_date, ssn, ssn_odd, ssn_even, mrn, mrn_odd, mrn_even, licence, passport, \
+     address, phone FROM patients WHERE ssn_odd = ?1 OR ssn_even = ?2";
+/// Reads the patients with one of the tokens of a family name.
+pub const PATIENTS_BY_FAMILY: &str = "SELECT id, subject, name, family, family_odd, \
+     family_even, birth_date, ssn, ssn_odd, ssn_even, mrn, mrn_odd, mrn_even, licence, passport, \
+     address, phone FROM patients WHERE family_odd = ?1 \
+     OR family_even = ?2";
 /// Reads a page of a patient's resources.
 pub const RESOURCES_OF: &str = "SELECT id, patient, kind, body FROM resources WHERE patient = ?1 \
      ORDER BY number LIMIT ?2 OFFSET ?3";
@@ -131,23 +138,26 @@ fn sealed(value: Option<Sealed<String>>) -> SqlValue {
 }
 
 fn token(value: Option<IndexToken>) -> SqlValue {
-    SqlValue::from(value.map(|token| token.as_bytes().to_vec()))
+    SqlValue::from(value.map(IndexToken::into_bytes))
 }
 
 impl SealedPatient {
     /// The parameters of [`INSERT_PATIENT`].
-    pub fn into_values(self) -> [SqlValue; 14] {
+    pub fn into_values(self) -> [SqlValue; 17] {
         [
             row_value(self.id),
             SqlValue::from(self.subject.uuid().as_bytes().as_slice()),
             sealed(self.name),
             sealed(self.family),
-            token(self.family_index),
+            token(self.family_index.odd),
+            token(self.family_index.even),
             sealed(self.birth_date),
             sealed(self.ssn),
-            token(self.ssn_index),
+            token(self.ssn_index.odd),
+            token(self.ssn_index.even),
             sealed(self.mrn),
-            token(self.mrn_index),
+            token(self.mrn_index.odd),
+            token(self.mrn_index.even),
             sealed(self.licence),
             sealed(self.passport),
             sealed(self.address),
@@ -166,21 +176,27 @@ impl SealedPatient {
         };
         let value = |column| Ok::<_, DbError>(bytes(column)?.map(Sealed::from_bytes));
         let token = |column| Ok::<_, DbError>(bytes(column)?.map(IndexToken::from_bytes));
+        let slots = |odd, even| {
+            Ok::<_, DbError>(IndexSlots {
+                odd: token(odd)?,
+                even: token(even)?,
+            })
+        };
         Ok(Self {
             id: id_at(row, 0)?,
             subject: id_at(row, 1)?,
             name: value(2)?,
             family: value(3)?,
-            family_index: token(4)?,
-            birth_date: value(5)?,
-            ssn: value(6)?,
-            ssn_index: token(7)?,
-            mrn: value(8)?,
-            mrn_index: token(9)?,
-            licence: value(10)?,
-            passport: value(11)?,
-            address: value(12)?,
-            phone: value(13)?,
+            family_index: slots(4, 5)?,
+            birth_date: value(6)?,
+            ssn: value(7)?,
+            ssn_index: slots(8, 9)?,
+            mrn: value(10)?,
+            mrn_index: slots(11, 12)?,
+            licence: value(13)?,
+            passport: value(14)?,
+            address: value(15)?,
+            phone: value(16)?,
         })
     }
 }

@@ -5,6 +5,8 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, LitInt, LitStr, Path, Result};
 
+use crate::compound::CompoundAttributes;
+use crate::rule::Rule;
 use crate::sealing::SealingAttributes;
 
 /// `#[phi(...)]` on the record.
@@ -12,6 +14,7 @@ pub(crate) struct RecordAttributes {
     pub(crate) table: LitStr,
     pub(crate) krate: Path,
     pub(crate) whole: bool,
+    pub(crate) compounds: Vec<CompoundAttributes>,
 }
 
 /// `#[phi(...)]` on one field.
@@ -29,16 +32,11 @@ pub(crate) struct IndexAttributes {
     pub(crate) span: Span,
     pub(crate) name: Option<LitStr>,
     pub(crate) bits: u16,
-    pub(crate) normalizer: &'static str,
+    pub(crate) rule: Rule,
+    /// Where the rule is said.
+    pub(crate) rule_span: Span,
     pub(crate) version: u8,
 }
-
-const NORMALIZERS: [(&str, &str); 4] = [
-    ("exact", "Exact"),
-    ("folded", "Folded"),
-    ("digits", "Digits"),
-    ("alphanumeric", "Alphanumeric"),
-];
 
 fn phi(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attributes
@@ -56,6 +54,7 @@ pub(crate) fn once<T>(slot: &mut Option<T>, value: T, meta: &ParseNestedMeta<'_>
 impl RecordAttributes {
     pub(crate) fn read(attributes: &[Attribute], record: Span) -> Result<Self> {
         let (mut table, mut krate, mut whole) = (None, None, None);
+        let mut compounds = Vec::new();
         for attribute in phi(attributes) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("table") {
@@ -67,9 +66,13 @@ impl RecordAttributes {
                     once(&mut krate, path.parse()?, &meta)
                 } else if meta.path.is_ident("mode") {
                     once(&mut whole, mode(&meta.value()?.parse()?)?, &meta)
+                } else if meta.path.is_ident("index") {
+                    compounds.push(CompoundAttributes::read(&meta)?);
+                    Ok(())
                 } else {
                     Err(meta.error(
-                        "a record knows `table = \"...\"`, `mode = \"...\"` and `crate = \"...\"`",
+                        "a record knows `table = \"...\"`, `mode = \"...\"`, `crate = \"...\"` and \
+                         `index(...)`",
                     ))
                 }
             })?;
@@ -85,6 +88,7 @@ impl RecordAttributes {
             table,
             krate: krate.unwrap_or_else(|| syn::parse_quote!(::eonpro_core)),
             whole: whole.unwrap_or(false),
+            compounds,
         })
     }
 }
@@ -140,7 +144,8 @@ impl IndexAttributes {
             span: meta.path.span(),
             name: None,
             bits: 64,
-            normalizer: "Exact",
+            rule: Rule::exact(),
+            rule_span: meta.path.span(),
             version: 1,
         };
         // `index` alone takes every default.
@@ -156,14 +161,11 @@ impl IndexAttributes {
                 own.bits = bits(&meta.value()?.parse()?)?;
                 Ok(())
             } else if meta.path.is_ident("version") {
-                let version: LitInt = meta.value()?.parse()?;
-                own.version = version.base10_parse()?;
-                if own.version == 0 {
-                    return Err(Error::new(version.span(), "versions begin with 1"));
-                }
+                own.version = version(&meta.value()?.parse()?)?;
                 Ok(())
             } else if meta.path.is_ident("normalizer") {
-                own.normalizer = normalizer(&meta.value()?.parse()?)?;
+                let rule: LitStr = meta.value()?.parse()?;
+                (own.rule, own.rule_span) = (Rule::read(&rule)?, rule.span());
                 Ok(())
             } else {
                 Err(meta.error("an index knows `name`, `bits`, `normalizer` and `version`"))
@@ -173,7 +175,7 @@ impl IndexAttributes {
     }
 }
 
-fn bits(literal: &LitInt) -> Result<u16> {
+pub(crate) fn bits(literal: &LitInt) -> Result<u16> {
     let bits = literal.base10_parse()?;
     if (8..=256).contains(&bits) && bits % 8 == 0 {
         return Ok(bits);
@@ -184,18 +186,11 @@ fn bits(literal: &LitInt) -> Result<u16> {
     ))
 }
 
-fn normalizer(literal: &LitStr) -> Result<&'static str> {
-    let wanted = literal.value();
-    NORMALIZERS
-        .iter()
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, variant)| *variant)
-        .ok_or_else(|| {
-            Error::new(
-                literal.span(),
-                "normalizers are `exact`, `folded`, `digits` and `alphanumeric`",
-            )
-        })
+pub(crate) fn version(literal: &LitInt) -> Result<u8> {
+    match literal.base10_parse()? {
+        0 => Err(Error::new(literal.span(), "versions begin with 1")),
+        version => Ok(version),
+    }
 }
 
 /// Tables and columns: 1 to 64 characters of `a-z 0-9 _ -`.
@@ -217,7 +212,7 @@ pub(crate) fn fits(name: &str) -> bool {
 }
 
 /// Index names become parts of identifiers.
-fn check_identifier(name: &LitStr) -> Result<()> {
+pub(crate) fn check_identifier(name: &LitStr) -> Result<()> {
     if fits(&name.value()) && !name.value().contains('-') {
         return Ok(());
     }

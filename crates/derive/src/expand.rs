@@ -5,7 +5,9 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt as _;
 use syn::{Ident, Path};
 
+use crate::compound::Compound;
 use crate::record::{Field, HEAD, Index, Kind, Presence, Record, SealedField};
+use crate::rule::Rule;
 use crate::sealing::{Sealing, Suite};
 
 pub(crate) fn expand(record: &Record) -> TokenStream {
@@ -31,39 +33,93 @@ fn sealed_fields(record: &Record) -> impl Iterator<Item = (&Field, &SealedField)
 
 /// The index definitions, as constants of the record.
 fn constants(record: &Record) -> TokenStream {
-    let (name, visibility, phi) = (&record.name, &record.visibility, phi(record));
-    let table = &record.table;
-    let constants = sealed_fields(record).flat_map(|(field, sealed)| {
-        let column = &field.column;
+    let (name, visibility) = (&record.name, &record.visibility);
+    let phi = phi(record);
+    let of_fields = sealed_fields(record).flat_map(|(field, sealed)| {
         let phi = &phi;
         sealed.indexes.iter().map(move |index| {
-            let Index {
-                name,
-                constant,
-                bits,
-                normalizer,
-                version,
-                ..
-            } = index;
-            let doc = format!("The blind index `{name}` over column `{column}`.");
-            quote! {
-                #[doc = #doc]
-                #visibility const #constant: #phi::IndexDef = #phi::IndexDef {
-                    table: #phi::Table::new(#table),
-                    column: #phi::Column::new(#column),
-                    name: #name,
-                    bits: #bits,
-                    normalizer: #phi::Normalizer::#normalizer,
-                    version: #version,
-                };
-            }
+            let doc = format!(
+                "The blind index `{}` over column `{}`.",
+                index.name, field.column
+            );
+            let parts = [part(phi, field, &index.rule)];
+            let definition = definition(record, &index.name, index.bits, index.version, &parts);
+            (doc, &index.constant, definition)
         })
     });
+    let compounds = record.compounds.iter().map(|compound| {
+        let members = members(record, compound);
+        let columns: Vec<String> = members
+            .map(|(field, _, _)| format!("`{}`", field.column))
+            .collect();
+        let columns = columns.join(", ");
+        let doc = format!(
+            "The blind index `{}` over columns {columns}.",
+            compound.name
+        );
+        let parts: Vec<TokenStream> = self::members(record, compound)
+            .map(|(field, _, rule)| part(&phi, field, rule))
+            .collect();
+        let (name, bits, version) = (&compound.name, compound.bits, compound.version);
+        let definition = definition(record, name, bits, version, &parts);
+        (doc, &compound.constant, definition)
+    });
+    let constants = of_fields
+        .chain(compounds)
+        .map(|(doc, constant, definition)| {
+            quote! {
+                #[doc = #doc]
+                #visibility const #constant: #phi::IndexDef = #definition;
+            }
+        });
     quote! {
         #[automatically_derived]
         #[allow(dead_code, reason = "a record need not be queried by each of its indexes")]
         impl #name { #(#constants)* }
     }
+}
+
+fn definition(
+    record: &Record,
+    name: &str,
+    bits: u16,
+    version: u8,
+    parts: &[TokenStream],
+) -> TokenStream {
+    let (phi, table) = (phi(record), &record.table);
+    quote! {
+        #phi::IndexDef {
+            table: #phi::Table::new(#table),
+            name: #name,
+            bits: #bits,
+            version: #version,
+            parts: &[#(#parts),*],
+        }
+    }
+}
+
+fn part(phi: &TokenStream, field: &Field, rule: &Rule) -> TokenStream {
+    let (column, rule) = (&field.column, rule.variant());
+    quote! {
+        #phi::IndexPart {
+            column: #phi::Column::new(#column),
+            normalizer: #phi::Normalizer::#rule,
+        }
+    }
+}
+
+/// The fields of a compound index, in its order.
+fn members<'a>(
+    record: &'a Record,
+    compound: &'a Compound,
+) -> impl Iterator<Item = (&'a Field, &'a SealedField, &'a Rule)> {
+    compound.parts.iter().filter_map(|part| {
+        let field = record.fields.get(part.at)?;
+        match &field.kind {
+            Kind::Sealed(sealed) => Some((field, &**sealed, &part.rule)),
+            Kind::Row | Kind::Plain => None,
+        }
+    })
 }
 
 /// The sealed twin.
@@ -81,15 +137,19 @@ fn twin(record: &Record) -> TokenStream {
             Kind::Sealed(sealed) => {
                 let value = &sealed.value;
                 let ty = present(sealed.presence, quote!(#phi::Sealed<#value>));
-                let token = present(sealed.presence, quote!(#phi::IndexToken));
                 let tokens = sealed.indexes.iter().map(|index| {
                     let (field, of) = (&index.field, name.unraw());
-                    let doc = format!("The token of index `{}` over `{of}`.", index.name);
-                    quote!(#[doc = #doc] #visibility #field: #token,)
+                    let doc = format!("The tokens of index `{}` over `{of}`.", index.name);
+                    quote!(#[doc = #doc] #visibility #field: #phi::IndexSlots,)
                 });
                 quote!(#[doc = #doc] #visibility #name: #ty, #(#tokens)*)
             }
         }
+    });
+    let compounds = record.compounds.iter().map(|compound| {
+        let (field, name) = (&compound.field, &compound.name);
+        let doc = format!("The tokens of the compound index `{name}`.");
+        quote!(#[doc = #doc] #visibility #field: #phi::IndexSlots,)
     });
     let doc = format!(
         "The sealed twin of [`{}`]: what may be stored.",
@@ -106,7 +166,7 @@ fn twin(record: &Record) -> TokenStream {
         #[doc = #doc]
         #[derive(Debug, Clone, PartialEq)]
         #[allow(dead_code, reason = "a twin need not be taken apart by hand")]
-        #visibility struct #twin { #(#fields)* #head }
+        #visibility struct #twin { #(#fields)* #(#compounds)* #head }
     }
 }
 
@@ -188,12 +248,14 @@ fn schema(record: &Record) -> TokenStream {
             }
         }
     });
+    let compounds = record.compounds.iter().map(|compound| &compound.constant);
     quote! {
         #phi::PhiSchema {
             name: #own,
             table: #phi::Table::new(#table),
             mode: #phi::RecordMode::#mode,
             fields: &[#(#fields),*],
+            compounds: &[#(Self::#compounds),*],
         }
     }
 }
@@ -304,13 +366,16 @@ fn seal(record: &Record) -> TokenStream {
                 let (#(#names,)*) = { let __value = #name; #body };
             },
             Presence::Optional => {
-                let nones = names.iter().map(|_| quote!(::core::option::Option::None));
+                let slots: Vec<&Ident> = sealed.indexes.iter().map(|index| &index.field).collect();
+                let empty = slots.iter().map(|_| quote!(#phi::IndexSlots::default()));
                 quote! {
                     let (#(#names,)*) = match #name {
-                        ::core::option::Option::None => (#(#nones,)*),
+                        ::core::option::Option::None => {
+                            (::core::option::Option::None, #(#empty,)*)
+                        }
                         ::core::option::Option::Some(__value) => {
                             let (#(#names,)*) = { #body };
-                            (#(::core::option::Option::Some(#names),)*)
+                            (::core::option::Option::Some(#name), #(#slots,)*)
                         }
                     };
                 }
@@ -318,6 +383,10 @@ fn seal(record: &Record) -> TokenStream {
         }
     });
     let taken = record.fields.iter().map(|field| &field.name);
+    let compounds = record
+        .compounds
+        .iter()
+        .map(|compound| seal_compound(record, compound));
     let given = twin_fields(record);
     let head = record.whole.then(|| {
         let head = head();
@@ -325,6 +394,7 @@ fn seal(record: &Record) -> TokenStream {
     });
     quote! {
         let Self { #(#taken),* } = self;
+        #(#compounds)*
         #begin
         #(#steps)*
         ::core::result::Result::Ok(#twin { #(#given,)* #head })
@@ -344,7 +414,7 @@ fn seal_one(
         quote! {
             match <#ty as #phi::PhiValue>::search_text(__value.expose()) {
                 ::core::option::Option::Some(__text) => {
-                    #phi::FieldSealer::index(&mut *__cipher, &Self::#constant, __text)?
+                    #phi::FieldSealer::index(&mut *__cipher, &Self::#constant, &[&*__text])?
                 }
                 ::core::option::Option::None => {
                     return ::core::result::Result::Err(#krate::port::SealError::Unsupported);
@@ -358,6 +428,41 @@ fn seal_one(
         <#ty as #phi::PhiValue>::write(__value.expose(), &mut __plain);
         let __bytes = #call?;
         (#phi::Sealed::<#ty>::from_bytes(__bytes), #(#tokens,)*)
+    }
+}
+
+/// The slots of a compound index, while its fields are still plain: empty unless all are there.
+fn seal_compound(record: &Record, compound: &Compound) -> TokenStream {
+    let (phi, krate) = (phi(record), &record.krate);
+    let (slots, constant) = (&compound.field, &compound.constant);
+    let names = (0..compound.parts.len()).map(|number| format_ident!("__part_{number}"));
+    let names: Vec<Ident> = names.collect();
+    let values = members(record, compound).map(|(field, sealed, _)| {
+        let (name, ty) = (&field.name, &sealed.value);
+        match sealed.presence {
+            Presence::Always => quote! {
+                ::core::option::Option::Some::<&#phi::Phi<#ty>>(&#name)
+            },
+            Presence::Optional => quote! {
+                ::core::option::Option::as_ref(&#name)
+            },
+        }
+    });
+    let types = members(record, compound).map(|(_, sealed, _)| &sealed.value);
+    quote! {
+        let #slots = match (#(#values,)*) {
+            (#(::core::option::Option::Some(#names),)*) => match (
+                #(<#types as #phi::PhiValue>::search_text(#phi::Phi::expose(#names)),)*
+            ) {
+                (#(::core::option::Option::Some(#names),)*) => #phi::FieldSealer::index(
+                    &mut *__cipher,
+                    &Self::#constant,
+                    &[#(&*#names),*],
+                )?,
+                _ => return ::core::result::Result::Err(#krate::port::SealError::Unsupported),
+            },
+            _ => #phi::IndexSlots::default(),
+        };
     }
 }
 
@@ -396,11 +501,13 @@ fn open(record: &Record) -> TokenStream {
 }
 
 fn twin_fields(record: &Record) -> impl Iterator<Item = &Ident> {
-    record.fields.iter().flat_map(|field| {
+    let compounds = record.compounds.iter().map(|compound| &compound.field);
+    let fields = record.fields.iter().flat_map(|field| {
         let indexes: &[Index] = match &field.kind {
             Kind::Sealed(sealed) => &sealed.indexes,
             Kind::Row | Kind::Plain => &[],
         };
         std::iter::once(&field.name).chain(indexes.iter().map(|index| &index.field))
-    })
+    });
+    fields.chain(compounds)
 }

@@ -3,10 +3,11 @@
 //! For a record `Patient` the derive writes
 //!
 //! - the twin `SealedPatient`, with the record's visibility: the row and the plain fields as they
-//!   are, `Sealed<T>` or `Option<Sealed<T>>` for each sealed field, and an `IndexToken` for each
-//!   index: `ssn_index`, or `ssn_<name>_index` if the field has several;
+//!   are, `Sealed<T>` or `Option<Sealed<T>>` for each sealed field, and `IndexSlots` for each index:
+//!   `ssn_index`, or `ssn_<name>_index` if the field has several, and `<name>_index` for a compound;
 //! - `impl PhiRecord for Patient`, with the schema that the logger and the data map read;
-//! - one constant per index, to query by: `Patient::SSN_INDEX`, or `Patient::SSN_<NAME>_INDEX`.
+//! - one constant per index, to query by: `Patient::SSN_INDEX`, or `Patient::SSN_<NAME>_INDEX`, and
+//!   `Patient::<NAME>_INDEX` for a compound.
 //!
 //! # On the record
 //! `#[phi(table = "patients")]` names the table. `#[phi(crate = "eonpro::core")]` says where
@@ -14,14 +15,21 @@
 //! message: cheaper and shorter, but its fields are written together. The twin then has one field more,
 //! `phi_head`, to be stored beside the others.
 //!
+//! `#[phi(index(name = "name_born", fields(family: "folded", born: "year"), bits = 32, version = 1))]`
+//! makes a compound index over 2 to 8 sealed fields, each with its rule; repeatable. Bits are 64 and
+//! the version 1 if not said. Its slots are empty unless all fields have a value.
+//!
 //! # On the fields
 //! - `#[phi(row)]`: the row's id, of type `RowId`. Exactly one.
 //! - `#[phi(seal)]`: PHI, of type `Phi<T>` or `Option<Phi<T>>`. `column = "name"` names another
 //!   column than the field.
 //! - `#[phi(seal, index(name = "ssn", bits = 64, normalizer = "digits", version = 1))]`: also a blind
 //!   index over it, repeatable. The values shown are the defaults, but for the name, which is the
-//!   column's, and the normalizer, which is `exact`. Normalizers: `exact`, `folded`, `digits`,
-//!   `alphanumeric`.
+//!   column's, and the normalizer, which is `exact`. The version is the one with which the index
+//!   begins: a rotation raises it, not the source.
+//!   - For text: `exact`, `folded`, `digits`, `alphanumeric`, `e164:<country>`, `last:<count>`,
+//!     `prefix:<length>`, `year`, `year_month`, `month_day`.
+//!   - For `i64`: `exact`, `bucket:<width>`. For `bool`: `exact`.
 //! - `#[phi(seal, pad = 32)]`: also padded to a multiple of 32 bytes, so that the ciphertext does not
 //!   tell how long the value is. For enumerations and short texts.
 //! - `#[phi(seal, suite = "compact")]`: 32 bytes shorter than the `standard` suite, without a commitment
@@ -35,8 +43,10 @@
 //!   `PartialEq`.
 
 mod attributes;
+mod compound;
 mod expand;
 mod record;
+mod rule;
 mod sealing;
 
 use proc_macro::TokenStream;

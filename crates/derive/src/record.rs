@@ -7,6 +7,8 @@ use syn::{Data, DeriveInput, Error, Fields, GenericArgument, LitStr, Path, PathA
 use syn::{Type, Visibility};
 
 use crate::attributes::{FieldAttributes, IndexAttributes, RecordAttributes, fits};
+use crate::compound::Compound;
+use crate::rule::Rule;
 use crate::sealing::Sealing;
 
 /// The twin's field for the head of a record that is sealed as a whole.
@@ -20,6 +22,7 @@ pub(crate) struct Record {
     /// Whether it is sealed as a whole.
     pub(crate) whole: bool,
     pub(crate) fields: Vec<Field>,
+    pub(crate) compounds: Vec<Compound>,
 }
 
 pub(crate) struct Field {
@@ -56,7 +59,7 @@ pub(crate) struct Index {
     /// The record's constant.
     pub(crate) constant: Ident,
     pub(crate) bits: u16,
-    pub(crate) normalizer: Ident,
+    pub(crate) rule: Rule,
     pub(crate) version: u8,
 }
 
@@ -81,7 +84,8 @@ impl Record {
             .map(|field| Field::read(field, attributes.whole))
             .collect::<Result<Vec<_>>>()?;
         check_row(&fields, input.ident.span())?;
-        check_names(&fields, attributes.whole)?;
+        let compounds = Compound::read_all(attributes.compounds, &fields)?;
+        check_names(&fields, &compounds, attributes.whole)?;
         Ok(Self {
             whole: attributes.whole,
             name: input.ident,
@@ -89,6 +93,7 @@ impl Record {
             table: attributes.table,
             krate: attributes.krate,
             fields,
+            compounds,
         })
     }
 }
@@ -118,7 +123,7 @@ fn check_row(fields: &[Field], record: Span) -> Result<()> {
 }
 
 /// Two fields on one column would be sealed for the same cell: one could stand for the other.
-fn check_names(fields: &[Field], whole: bool) -> Result<()> {
+fn check_names(fields: &[Field], compounds: &[Compound], whole: bool) -> Result<()> {
     let mut columns = Vec::new();
     let mut names: Vec<String> = fields.iter().map(|field| plain(&field.name)).collect();
     for field in fields {
@@ -139,16 +144,26 @@ fn check_names(fields: &[Field], whole: bool) -> Result<()> {
         for index in &sealed.indexes {
             let name = index.field.to_string();
             if names.contains(&name) {
-                let message = format!("the twin would have two fields `{name}`: rename the index");
-                return Err(Error::new(field.name.span(), message));
+                return Err(two_fields(&name, field.name.span()));
             }
             names.push(name);
+        }
+    }
+    for compound in compounds {
+        let name = compound.field.to_string();
+        if names.contains(&name) {
+            return Err(two_fields(&name, compound.field.span()));
         }
     }
     Ok(())
 }
 
-fn plain(name: &Ident) -> String {
+fn two_fields(name: &str, at: Span) -> Error {
+    let message = format!("the twin would have two fields `{name}`: rename the index");
+    Error::new(at, message)
+}
+
+pub(crate) fn plain(name: &Ident) -> String {
     name.unraw().to_string()
 }
 
@@ -250,12 +265,7 @@ impl Index {
         let several = said.len() > 1;
         let mut indexes: Vec<Self> = Vec::with_capacity(said.len());
         for index in said {
-            if is_not_searchable(value) {
-                return Err(Error::new(
-                    index.span,
-                    "a blind index needs text: this type is not searchable",
-                ));
-            }
+            index.rule.check_type(value, index.rule_span)?;
             let name = match &index.name {
                 Some(name) => name.value(),
                 None => column.replace('-', "_"),
@@ -275,7 +285,7 @@ impl Index {
                 constant: Ident::new(&stem.to_uppercase(), field.span()),
                 name,
                 bits: index.bits,
-                normalizer: Ident::new(index.normalizer, index.span),
+                rule: index.rule,
                 version: index.version,
             });
         }
@@ -317,14 +327,4 @@ fn mentions_phi(ty: &Type) -> bool {
         })
     }
     within(quote::quote!(#ty))
-}
-
-fn is_not_searchable(value: &Type) -> bool {
-    let Type::Path(path) = value else {
-        return false;
-    };
-    path.path
-        .segments
-        .last()
-        .is_some_and(|last| ["i64", "bool", "Vec"].iter().any(|name| last.ident == name))
 }

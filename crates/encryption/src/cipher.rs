@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
-use eonpro_core::phi::{Binding, Cell, FieldSealing, IndexDef, IndexToken, Row, Suite};
+use eonpro_core::phi::{Binding, Cell, FieldSealing, IndexDef, IndexSlots, Row, Suite};
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
 use eonpro_core::time::SharedClock;
 use zeroize::Zeroizing;
@@ -14,6 +14,7 @@ use crate::cache::Slot;
 use crate::cobblestone::{Cause, StreamOpener, StreamSealer};
 use crate::envelope::{self, Content, HEAD_LEN};
 use crate::events::Refusal;
+use crate::index_status::IndexStatus;
 use crate::key_type::KeyType;
 use crate::live::LiveKeys;
 use crate::padding;
@@ -146,13 +147,38 @@ impl TenantCipher {
         unpadded.map_err(|cause| self.refuse(&keys, cell, sealed, cause))
     }
 
-    /// The blind index token of `text`, to store or to look for.
+    /// The blind index tokens of a value, to store with it: one for each live version. For writers,
+    /// and for a backfill, which stores both slots as they come, the empty one as NULL.
+    ///
+    /// `texts` has one text for each part of the index, so one for an index over one column. Both
+    /// slots are empty if a text normalizes to nothing: nothing finds the value then.
     ///
     /// # Errors
-    /// [`SealError::Unsupported`] for an impossible index; [`SealError::LimitExceeded`] for a text
+    /// [`SealError::Unindexable`] for a text that does not fit its rule; [`SealError::Unsupported`]
+    /// for an impossible index or another number of texts; [`SealError::LimitExceeded`] for a text
     /// beyond 64 KiB.
-    pub fn index(&self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
-        self.keys()?.index(index, text)
+    pub fn index(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        self.keys()?.index(index, texts)
+    }
+
+    /// The blind index tokens to look for: a row is a candidate if either slot is equal.
+    ///
+    /// # Errors
+    /// As [`Self::index`]; [`SealError::EmptyQuery`] if a text normalizes to nothing.
+    pub fn query(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        let slots = self.index(index, texts)?;
+        match slots.is_empty() {
+            true => Err(SealError::EmptyQuery),
+            false => Ok(slots),
+        }
+    }
+
+    /// Where `index` stands, as far as this cipher knows: what [`Self::index`] goes by.
+    ///
+    /// # Errors
+    /// [`SealError::Disabled`], [`SealError::Shredded`].
+    pub fn index_status(&self, index: &IndexDef) -> Result<IndexStatus, SealError> {
+        Ok(self.keys()?.index_status(index))
     }
 
     /// Begins a stream for `cell` and appends its head to `out`.

@@ -6,13 +6,14 @@
 
 use std::fmt::Write as _;
 
-use eonpro_core::phi::{Binding, IndexDef, PhiField, PhiSchema, RecordMode, Suite};
+use eonpro_core::phi::{Binding, IndexDef, IndexPart, PhiField, PhiSchema, RecordMode, Suite};
 
 const INTRODUCTION: &str = "\
 A field that is *sealed* is PHI. It is stored as the ciphertext of one cell: it opens for its tenant,
 table, column and row only, and shows nothing but its length. A field *in clear* must not be PHI.
 A *blind index* stores beside the sealed field one token, of which equal values of one tenant have
-equal ones; its rule says what counts as equal. Fewer bits show less and find more that is not meant.
+equal ones; its rule says what counts as equal. A *compound* has one token of several fields. Fewer
+bits show less and find more that is not meant. What each rule shows: `docs/search.md`.
 Formats: `docs/formats/encryption.md`.
 ";
 
@@ -37,7 +38,7 @@ pub fn data_map_page(application: &str, schemas: &[&PhiSchema]) -> String {
 
 fn summary(page: &mut String, schema: &PhiSchema) {
     let sealed = schema.sealed_fields().count();
-    let indexes: usize = schema.fields.iter().map(|field| field.indexes.len()).sum();
+    let indexes = schema.indexes().count();
     let _infallible = writeln!(
         page,
         "| `{}` | `{}` | {sealed} | {} | {indexes} |",
@@ -56,6 +57,13 @@ fn section(page: &mut String, schema: &PhiSchema) {
     );
     for field in schema.fields {
         row(page, schema, field);
+    }
+    if schema.compounds.is_empty() {
+        return;
+    }
+    page.push_str("\nCompound indexes:\n");
+    for index in schema.compounds {
+        let _infallible = writeln!(page, "- {}", describe(index));
     }
 }
 
@@ -96,13 +104,26 @@ fn stored(schema: &PhiSchema, field: &PhiField) -> String {
 }
 
 fn describe(index: &IndexDef) -> String {
+    let rule = |part: &IndexPart| {
+        format!(
+            "rule `{}` version {}",
+            part.normalizer,
+            part.normalizer.version()
+        )
+    };
+    let rules: Vec<String> = match index.parts {
+        [part] => vec![rule(part)],
+        parts => parts
+            .iter()
+            .map(|part| format!("`{}` by {}", part.column.as_str(), rule(part)))
+            .collect(),
+    };
     format!(
-        "index `{}` version {}: {} bits, rule `{}` version {}",
+        "index `{}` from version {}: {} bits, {}",
         index.name,
         index.version,
         index.bits,
-        index.normalizer.id(),
-        index.normalizer.version(),
+        rules.join(", "),
     )
 }
 
@@ -112,6 +133,14 @@ mod tests {
     use eonpro_core::phi::{Column, FieldSealing, Normalizer, Table};
 
     const PATIENTS: Table = Table::new("patients");
+    const FAMILY: IndexPart = IndexPart {
+        column: Column::new("family-name"),
+        normalizer: Normalizer::Folded,
+    };
+    const BORN: IndexPart = IndexPart {
+        column: Column::new("born"),
+        normalizer: Normalizer::Year,
+    };
     const SCHEMA: PhiSchema = PhiSchema {
         name: "Patient",
         table: PATIENTS,
@@ -129,14 +158,20 @@ mod tests {
                 sealing: Some(FieldSealing::STANDARD),
                 indexes: &[IndexDef {
                     table: PATIENTS,
-                    column: Column::new("family-name"),
                     name: "folded",
                     bits: 32,
-                    normalizer: Normalizer::Folded,
                     version: 3,
+                    parts: &[FAMILY],
                 }],
             },
         ],
+        compounds: &[IndexDef {
+            table: PATIENTS,
+            name: "family_born",
+            bits: 24,
+            version: 1,
+            parts: &[FAMILY, BORN],
+        }],
     };
 
     #[test]
@@ -144,11 +179,13 @@ mod tests {
         let page = data_map_page("the test", &[&SCHEMA]);
         for line in [
             "<!-- Generated from the PHI records of the test; a test compares. Do not edit. -->",
-            "| `Patient` | `patients` | 1 | 1 | 1 |",
+            "| `Patient` | `patients` | 1 | 1 | 2 |",
             "## `Patient` in table `patients`",
             "| `id` | `id` | in clear |  |",
-            "| `family` | `family-name` | sealed | index `folded` version 3: 32 bits, \
+            "| `family` | `family-name` | sealed | index `folded` from version 3: 32 bits, \
              rule `folded` version 1 |",
+            "- index `family_born` from version 1: 24 bits, `family-name` by rule `folded` version \
+             1, `born` by rule `year` version 1",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
@@ -161,6 +198,7 @@ mod tests {
             table: Table::new("visits"),
             mode: RecordMode::Fields,
             fields: &[],
+            compounds: &[],
         };
         let page = data_map_page("the test", &[&visit, &SCHEMA]);
         let at = |title: &str| page.find(title).unwrap();

@@ -6,6 +6,7 @@ use eonpro_core::error::Source;
 use eonpro_core::event::EmitError;
 use eonpro_core::port::{KvError, SealError};
 use eonpro_core::task::TaskLost;
+use eonpro_core::time::Timestamp;
 use eonpro_core::{Classify, ErrorKind, Status};
 
 use crate::keyset::KeyId;
@@ -51,6 +52,20 @@ pub enum CryptoError {
     /// A wrapped key did not come back as it went in; nothing was committed.
     #[error("rewrapped keys differ from the originals")]
     Unverified,
+    /// The blind index is in another phase of its rotation; the text says what the move needs.
+    #[error("blind index is in another phase: {0}")]
+    IndexPhase(&'static str),
+    /// Other processes may still act by the phase before; nothing was changed.
+    #[error("blind index is not settled in its phase yet")]
+    IndexUnsettled {
+        /// When it is.
+        settled_at: Timestamp,
+        /// How long that is.
+        retry_after: Duration,
+    },
+    /// The scan does not prove what the next phase of the blind index needs; nothing was changed.
+    #[error("scan does not prove that the blind index may move on: {0}")]
+    IndexScan(&'static str),
     /// A stored key record is not one, or contradicts itself.
     #[error("key record is malformed: {0}")]
     Record(&'static str),
@@ -111,7 +126,11 @@ impl Classify for CryptoError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Seal(error) => error.kind(),
-            Self::Conflict | Self::KeyIdTaken(_) => ErrorKind::Conflict,
+            Self::Conflict
+            | Self::KeyIdTaken(_)
+            | Self::IndexPhase(_)
+            | Self::IndexUnsettled { .. }
+            | Self::IndexScan(_) => ErrorKind::Conflict,
             Self::Unrecorded(error) | Self::Unaudited(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Root(_) | Self::Io(_) | Self::Randomness | Self::Closed => ErrorKind::Unavailable,
@@ -131,6 +150,7 @@ impl Classify for CryptoError {
             Self::Seal(error) => error.status(),
             Self::Store(error) => error.status(),
             Self::Throttled { .. }
+            | Self::IndexUnsettled { .. }
             | Self::Conflict
             | Self::Root(_)
             | Self::Io(_)
@@ -144,7 +164,9 @@ impl Classify for CryptoError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Seal(error) => error.retry_after(),
-            Self::Throttled { retry_after } => Some(*retry_after),
+            Self::Throttled { retry_after } | Self::IndexUnsettled { retry_after, .. } => {
+                Some(*retry_after)
+            }
             _ => None,
         }
     }

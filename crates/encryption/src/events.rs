@@ -8,10 +8,11 @@
 use eonpro_core::RequestContext;
 use eonpro_core::event::catalogue::key;
 use eonpro_core::event::{Code, EmitError, Emitter, Outcome};
-use eonpro_core::phi::{Column, Suite, Table};
+use eonpro_core::phi::{Column, IndexDef, Suite, Table};
 use eonpro_core::port::SealScope;
 
 use crate::cobblestone::Cause;
+use crate::index_status::IndexStatus;
 use crate::key_type::split_role;
 use crate::keyset::{KeyId, StoredKey};
 use crate::service::{KeyTurned, ShredApproval};
@@ -69,6 +70,34 @@ pub(crate) async fn rotated(
         key_id: key_code(scope, role, turned.new),
         old_version: turned.epoch.saturating_sub(1),
         new_version: turned.epoch,
+        last_checkpoint: None,
+    };
+    emitter.emit_after(cx, event).await
+}
+
+/// KEY-002: a blind index moved to the phase `status` of the rotation from version `old` to `new`.
+/// Its key is named `<scope>/search/<table>.<column>.<index>/<phase>`, that of a compound without the
+/// column; one whose names are too long for a code by the phase alone.
+pub(crate) async fn index_moved(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    scope: SealScope,
+    index: &IndexDef,
+    status: IndexStatus,
+    (old, new): (u8, u8),
+) -> Result<(), EmitError> {
+    let (scope, phase) = (scope_code(scope), status.name());
+    let names = [
+        Some(index.table.as_str()),
+        index.column().map(|column| column.as_str()),
+        Some(index.name),
+    ];
+    let names: Vec<&str> = names.into_iter().flatten().collect();
+    let named = Code::new(format!("{scope}/search/{}/{phase}", names.join(".")));
+    let event = key::Rotated {
+        key_id: named.unwrap_or_else(|_| code(format!("{scope}/search/{phase}"))),
+        old_version: u64::from(old),
+        new_version: u64::from(new),
         last_checkpoint: None,
     };
     emitter.emit_after(cx, event).await

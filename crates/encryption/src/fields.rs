@@ -1,7 +1,7 @@
 //! The cipher as records see it: fields sealed and opened under [`KeyPurpose::RECORDS`].
 
 use eonpro_core::phi::{
-    Cell, FieldOpener, FieldSealer, FieldSealing, IndexDef, IndexToken, RecordHead, RecordOpener,
+    Cell, FieldOpener, FieldSealer, FieldSealing, IndexDef, IndexSlots, RecordHead, RecordOpener,
     RecordSealer, Row, Table,
 };
 use eonpro_core::port::{KeyPurpose, SealError};
@@ -32,8 +32,8 @@ impl FieldSealer for TenantCipher {
         Ok(Box::new(sealer))
     }
 
-    fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
-        Self::index(self, index, text)
+    fn index(&mut self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        Self::index(self, index, texts)
     }
 }
 

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
+use eonpro_core::phi::IndexDef;
 use eonpro_core::port::KeyPurpose;
 use eonpro_core::time::Timestamp;
 
 use crate::error::CryptoError;
+use crate::index_status::{IndexStatus, MAX_ROTATED_INDEXES, StoredIndex, index_status};
 
 /// The most keys of one scope, destroyed ones included.
 pub const MAX_KEYS: usize = 1024;
@@ -131,6 +133,8 @@ pub(crate) struct Keyset {
     pub(crate) keys: Vec<StoredKey>,
     /// Columns of few distinct values that may be sealed deterministically, as `table/column`.
     pub(crate) low_cardinality: Vec<Box<str>>,
+    /// The blind indexes that were ever rotated.
+    pub(crate) indexes: Vec<StoredIndex>,
 }
 
 /// What remains of a destroyed scope.
@@ -221,6 +225,37 @@ impl Keyset {
         Ok(old)
     }
 
+    pub(crate) fn index_status(&self, index: &IndexDef) -> IndexStatus {
+        index_status(&self.indexes, index)
+    }
+
+    pub(crate) fn set_index(
+        &mut self,
+        index: &IndexDef,
+        status: IndexStatus,
+    ) -> Result<(), CryptoError> {
+        match self.indexes.iter_mut().find(|line| line.is_of(index)) {
+            Some(line) => line.status = status,
+            None => self.indexes.push(StoredIndex::new(index, status)),
+        }
+        self.check_indexes()
+    }
+
+    fn check_indexes(&self) -> Result<(), CryptoError> {
+        if self.indexes.len() > MAX_ROTATED_INDEXES {
+            return Err(CryptoError::Record("more than 256 rotated indexes"));
+        }
+        let mut rest = self.indexes.as_slice();
+        while let [line, others @ ..] = rest {
+            line.check()?;
+            if others.iter().any(|other| other.is_same(line)) {
+                return Err(CryptoError::Record("one index twice"));
+            }
+            rest = others;
+        }
+        Ok(())
+    }
+
     /// Checks the invariants, before every commit and after every read.
     pub(crate) fn check(&self) -> Result<(), CryptoError> {
         if self.keys.len() > MAX_KEYS {
@@ -251,7 +286,7 @@ impl Keyset {
                 return Err(CryptoError::Record("key and state disagree"));
             }
         }
-        Ok(())
+        self.check_indexes()
     }
 }
 
@@ -279,6 +314,7 @@ mod tests {
                 key(2, KeyRole::data("records"), 1),
             ],
             low_cardinality: Vec::new(),
+            indexes: Vec::new(),
         }
     }
 

@@ -47,8 +47,8 @@
 //!     ward: 7,
 //! };
 //! let sealed = vault.seal_record(&scope, ada).await?;
-//! let query = vault.query_token(&scope, &Patient::SSN_INDEX, &"999 12 3456".into()).await?;
-//! assert_eq!(sealed.ssn_index, query);
+//! let query = vault.query_slots(&scope, &Patient::SSN_INDEX, &"999 12 3456".into()).await?;
+//! assert!(query.finds(&sealed.ssn_index));
 //!
 //! let ada: Patient = vault.open_record(&scope, sealed).await?;
 //! assert_eq!(ada.name.expose(), "Ada Lovelace");
@@ -56,6 +56,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Search
+//! A blind index shows which rows have equal values, and of a column with few values their
+//! frequencies tell which: `docs/search.md` says which index is for what. [`IndexPlanner`] finds how
+//! many bits to keep, [`Auxiliary`] runs the attack on your own column. An index is rotated while the
+//! service goes on ([`Encryption::begin_index_rotation`]).
 //!
 //! # What a shred promises
 //! [`Encryption::shred`] replaces the scope's wrapped keys by a tombstone. In this process nothing
@@ -78,17 +84,22 @@ mod cipher;
 pub mod cobblestone;
 mod config;
 mod data_map;
+mod dates;
 mod envelope;
 mod epoch;
 mod error;
 mod events;
 mod fields;
+mod index_status;
 mod key_type;
 mod keyset;
+mod leakage;
 mod live;
 mod material;
 mod normalize;
 mod padding;
+mod phone;
+mod planner;
 mod primitives;
 mod random;
 mod record;
@@ -97,6 +108,8 @@ mod root;
 mod schedule;
 mod sealing_key;
 mod search;
+#[cfg(test)]
+mod search_vectors;
 mod service;
 mod siv;
 mod tink;
@@ -114,9 +127,12 @@ pub use data_map::data_map_page;
 pub use envelope::{HEAD_LEN, PREFIX_LEN};
 pub use epoch::{Destruction, EpochId, EpochKeys};
 pub use error::CryptoError;
+pub use index_status::{IndexScan, IndexStatus, MAX_ROTATED_INDEXES, SETTLE_MARGIN};
 pub use key_type::KeyType;
 pub use keyset::{KeyId, KeyRole, KeyState, MAX_KEYS};
+pub use leakage::{Auxiliary, LeakageError, LeakageReport, RankLeak, Recovered};
 pub use normalize::MAX_INDEX_TEXT;
+pub use planner::{IndexPlanner, PlanError, PlanReport, PlannedIndex, Recommendation, Verdict};
 pub use primitives::{CryptoProfile, Primitives};
 pub use root::{RootKey, RootKeyId, WrapContext};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
@@ -124,8 +140,9 @@ pub use tink::{KeyExport, MAX_TINK_KEYSET};
 pub use vault::{Vault, VaultParts};
 
 pub use eonpro_core::phi::{
-    Binding, Cell, Column, FieldSealing, IndexDef, IndexToken, Normalizer, Phi, PhiRecord,
-    PhiRecords, PhiSchema, PhiValue, RecordHead, RecordMode, Row, Sealed, Suite, Table,
+    Binding, Cell, Column, FieldSealing, IndexDef, IndexPart, IndexSlots, IndexToken, Normalizer,
+    Phi, PhiRecord, PhiRecords, PhiSchema, PhiValue, RecordHead, RecordMode, Row, Sealed, Suite,
+    Table,
 };
 pub use eonpro_core::port::{KeyPurpose, SealError, SealScope, Sealer};
 pub use eonpro_derive::PhiRecord;

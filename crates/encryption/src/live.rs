@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use eonpro_core::id::TenantId;
 use eonpro_core::pae;
-use eonpro_core::phi::{Cell, Column, IndexDef, IndexToken, Row, Suite, Table};
+use eonpro_core::phi::{Cell, Column, IndexDef, IndexSlots, Row, Suite, Table};
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
 use eonpro_core::secret::KeyBytes;
@@ -17,14 +17,14 @@ use zeroize::Zeroizing;
 use crate::cobblestone::{Cause, InputKey, StreamOpener, StreamSealer};
 use crate::envelope::{self, Content, Place, scope_bytes};
 use crate::error::CryptoError;
+use crate::index_status::{IndexStatus, StoredIndex, index_status};
 use crate::key_type::{KeyType, split_role};
 use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, STANDARD, StoredKey};
 use crate::material::KeyMaterial;
 use crate::primitives::Primitives;
 use crate::random::SALT_LEN;
-use crate::schedule::MacSchedule;
 use crate::sealing_key::SealingKey;
-use crate::search;
+use crate::search::LiveIndex;
 use crate::whole::{RecordKey, WholeSealer};
 
 /// The most index keys that one scope keeps at hand; further ones are derived each time.
@@ -61,7 +61,8 @@ pub(crate) struct LiveKeys {
     /// Few, so looking through them is quicker than hashing.
     primaries: Vec<Arc<LiveKey>>,
     low_cardinality: Vec<Box<str>>,
-    index_keys: RwLock<HashMap<IndexDef, Arc<MacSchedule>>>,
+    indexes: Vec<StoredIndex>,
+    index_keys: RwLock<HashMap<IndexDef, Arc<LiveIndex>>>,
 }
 
 impl LiveKeys {
@@ -104,6 +105,7 @@ impl LiveKeys {
             keys,
             primaries,
             low_cardinality: keyset.low_cardinality.clone(),
+            indexes: keyset.indexes.clone(),
             index_keys: RwLock::default(),
         })
     }
@@ -291,30 +293,35 @@ impl LiveKeys {
         }
     }
 
-    /// The blind index token of `text`.
-    pub(crate) fn index(&self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError> {
-        search::token(&*self.index_key(index)?, index, text)
+    /// The blind index tokens of `texts`, one for each live version.
+    pub(crate) fn index(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
+        self.live_index(index)?.slots(index, texts)
     }
 
-    fn index_key(&self, index: &IndexDef) -> Result<Arc<MacSchedule>, SealError> {
+    pub(crate) fn index_status(&self, index: &IndexDef) -> IndexStatus {
+        index_status(&self.indexes, index)
+    }
+
+    fn live_index(&self, index: &IndexDef) -> Result<Arc<LiveIndex>, SealError> {
         let known = self
             .index_keys
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = known.get(index) {
-            return Ok(Arc::clone(key));
+        if let Some(live) = known.get(index) {
+            return Ok(Arc::clone(live));
         }
         drop(known);
         let (_, search) = self.standard(KeyPurpose::SEARCH.as_str())?;
-        let key = Arc::new(search::index_key(search, &self.tenant, index)?);
+        let status = self.index_status(index);
+        let live = Arc::new(LiveIndex::derive(search, &self.tenant, index, status)?);
         let mut known = self
             .index_keys
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_INDEX_KEYS {
-            known.insert(*index, Arc::clone(&key));
+            known.insert(*index, Arc::clone(&live));
         }
-        Ok(key)
+        Ok(live)
     }
 
     /// The key for `label`, derived from the scope's MAC key.

@@ -6,11 +6,17 @@ use eonpro_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CryptoError;
+use crate::index_status::{IndexStatus, StoredIndex};
 use crate::keyset::{
     KeyId, KeyRole, KeyState, Keyset, MAX_KEYS, ScopeRecord, StoredKey, Tombstone,
 };
 
-const VERSION: u32 = 1;
+/// The format of a record without rotated indexes. Readers of before indexes could be rotated read
+/// it, and only it: they would drop the lines of the indexes when they write.
+const PLAIN: u32 = 1;
+
+/// The format of a record with rotated indexes.
+const WITH_INDEXES: u32 = 2;
 
 #[derive(Deserialize)]
 struct VersionOnly {
@@ -32,6 +38,8 @@ enum WireBody {
         keys: Vec<WireKey>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         low_cardinality: Vec<Box<str>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        indexes: Vec<WireIndex>,
     },
     Shredded {
         at: i64,
@@ -68,6 +76,30 @@ enum WireState {
     Destroyed,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireIndex {
+    table: Box<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    column: Option<Box<str>>,
+    name: Box<str>,
+    phase: WirePhase,
+    /// The version that is in use, or, while another is added or dropped, the older one.
+    version: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    new: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settled_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WirePhase {
+    Stable,
+    Adding,
+    Dropping,
+}
+
 /// The stored form.
 pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
     let body = match record {
@@ -77,6 +109,7 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
                 root: keyset.root.clone(),
                 keys: keyset.keys.iter().map(to_wire).collect(),
                 low_cardinality: keyset.low_cardinality.clone(),
+                indexes: keyset.indexes.iter().map(index_to_wire).collect(),
             }
         }
         ScopeRecord::Shredded(tombstone) => WireBody::Shredded {
@@ -84,7 +117,11 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
             keys: tombstone.keys,
         },
     };
-    let wire = WireRecord { v: VERSION, body };
+    let v = match &body {
+        WireBody::Live { indexes, .. } if !indexes.is_empty() => WITH_INDEXES,
+        _ => PLAIN,
+    };
+    let wire = WireRecord { v, body };
     serde_json::to_vec(&wire).map_err(|_| CryptoError::Record("not JSON"))
 }
 
@@ -92,7 +129,7 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
     let VersionOnly { v } =
         serde_json::from_slice(bytes).map_err(|_| CryptoError::Record("no version"))?;
-    if v != VERSION {
+    if v != PLAIN && v != WITH_INDEXES {
         return Err(CryptoError::Version(v));
     }
     let wire: WireRecord =
@@ -102,15 +139,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
             root,
             keys,
             low_cardinality,
+            indexes,
         } => {
             if keys.len() > MAX_KEYS {
                 return Err(CryptoError::Record("more than 1024 keys"));
             }
+            if (v == WITH_INDEXES) == indexes.is_empty() {
+                return Err(CryptoError::Record("version and indexes disagree"));
+            }
+            let indexes = indexes.into_iter().map(index_from_wire);
             let keys = keys.into_iter().map(from_wire);
             let keyset = Keyset {
                 root,
                 keys: keys.collect::<Result<_, _>>()?,
                 low_cardinality,
+                indexes: indexes.collect::<Result<_, _>>()?,
             };
             keyset.check()?;
             Ok(ScopeRecord::Live(keyset))
@@ -166,6 +209,61 @@ fn from_wire(wire: WireKey) -> Result<StoredKey, CryptoError> {
     })
 }
 
+fn index_to_wire(index: &StoredIndex) -> WireIndex {
+    let (phase, version, new, settled_at) = match index.status {
+        IndexStatus::Stable { version } => (WirePhase::Stable, version, None, None),
+        IndexStatus::Adding {
+            old,
+            new,
+            settled_at,
+        } => (WirePhase::Adding, old, Some(new), Some(settled_at.nanos())),
+        IndexStatus::Dropping {
+            old,
+            new,
+            settled_at,
+        } => (
+            WirePhase::Dropping,
+            old,
+            Some(new),
+            Some(settled_at.nanos()),
+        ),
+    };
+    WireIndex {
+        table: index.table.clone(),
+        column: index.column.clone(),
+        name: index.name.clone(),
+        phase,
+        version,
+        new,
+        settled_at,
+    }
+}
+
+fn index_from_wire(wire: WireIndex) -> Result<StoredIndex, CryptoError> {
+    let old = wire.version;
+    let settled_at = wire.settled_at.map(Timestamp::from_nanos);
+    let status = match (wire.phase, wire.new, settled_at) {
+        (WirePhase::Stable, None, None) => IndexStatus::Stable { version: old },
+        (WirePhase::Adding, Some(new), Some(settled_at)) => IndexStatus::Adding {
+            old,
+            new,
+            settled_at,
+        },
+        (WirePhase::Dropping, Some(new), Some(settled_at)) => IndexStatus::Dropping {
+            old,
+            new,
+            settled_at,
+        },
+        _ => return Err(CryptoError::Record("phase of an index lacks its parts")),
+    };
+    Ok(StoredIndex {
+        table: wire.table,
+        column: wire.column,
+        name: wire.name,
+        status,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +291,42 @@ mod tests {
                 key(4, KeyRole::data("records"), KeyState::Primary),
             ],
             low_cardinality: vec!["patients/sex".into()],
+            indexes: Vec::new(),
         })
+    }
+
+    fn rotated() -> ScopeRecord {
+        let ScopeRecord::Live(mut keyset) = live() else {
+            panic!("not live");
+        };
+        let settled_at = Timestamp::from_nanos(9);
+        let (old, new) = (1, 2);
+        let line = |column: Option<&str>, status| StoredIndex {
+            table: "patients".into(),
+            column: column.map(Into::into),
+            name: "ssn".into(),
+            status,
+        };
+        keyset.indexes = vec![
+            line(Some("a"), IndexStatus::Stable { version: 7 }),
+            line(
+                Some("b"),
+                IndexStatus::Adding {
+                    old,
+                    new,
+                    settled_at,
+                },
+            ),
+            line(
+                None,
+                IndexStatus::Dropping {
+                    old,
+                    new,
+                    settled_at,
+                },
+            ),
+        ];
+        ScopeRecord::Live(keyset)
     }
 
     #[test]
@@ -202,7 +335,7 @@ mod tests {
             at: Timestamp::from_nanos(-7),
             keys: 9,
         });
-        for record in [live(), shredded] {
+        for record in [live(), rotated(), shredded] {
             assert_eq!(decode(&encode(&record).unwrap()).unwrap(), record);
         }
     }
@@ -210,8 +343,8 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_by_its_number() {
         assert!(matches!(
-            decode(br#"{"v":2,"state":"frozen"}"#),
-            Err(CryptoError::Version(2))
+            decode(br#"{"v":3,"state":"frozen"}"#),
+            Err(CryptoError::Version(3))
         ));
     }
 
@@ -231,6 +364,35 @@ mod tests {
         ];
         for bad in changed {
             assert_ne!(bad, text);
+            assert!(decode(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn only_a_record_with_rotated_indexes_needs_a_reader_that_knows_them() {
+        let version = |record| {
+            let bytes = encode(&record).unwrap();
+            serde_json::from_slice::<VersionOnly>(&bytes).unwrap().v
+        };
+        assert_eq!((version(live()), version(rotated())), (1, 2));
+    }
+
+    #[test]
+    fn contradictory_lines_of_indexes_are_refused() {
+        let text = String::from_utf8(encode(&rotated()).unwrap()).unwrap();
+        for (what, with) in [
+            (r#""v":2"#, r#""v":1"#),
+            (r#""new":2"#, r#""new":3"#),
+            (r#""version":7"#, r#""version":0"#),
+            (r#""version":1,"new":2"#, r#""version":0,"new":1"#),
+            (r#""phase":"stable""#, r#""phase":"adding""#),
+            (r#""phase":"adding""#, r#""phase":"stable""#),
+            (r#""phase":"adding""#, r#""phase":"frozen""#),
+            (r#""column":"b""#, r#""column":"a""#),
+            (r#""column":"b""#, r#""column":"""#),
+            (r#","settled_at":9"#, ""),
+        ] {
+            let bad = text.replace(what, with);
+            assert_ne!(bad, text, "{what}");
             assert!(decode(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use async_trait::async_trait;
 use eonpro_core::id::ActorId;
 use eonpro_core::phi::{
-    Cell, Column, IndexDef, IndexToken, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Table,
+    Cell, Column, IndexDef, IndexSlots, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Table,
 };
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope, Sealer};
 use eonpro_core::time::Timestamp;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::cipher::TenantCipher;
 use crate::error::CryptoError;
+use crate::index_status::{IndexScan, IndexStatus};
 use crate::key_type::KeyType;
 use crate::keyset::{KeyId, KeyRole, KeyState};
 use crate::primitives::CryptoProfile;
@@ -71,7 +72,8 @@ pub trait Encryption: Sealer {
     ///
     /// # Errors
     /// [`SealError::Unsupported`] for [`KeyPurpose::SEARCH`], for the MAC key and for deterministic
-    /// keys, whose results must stay stable: raise an index's version instead. [`CryptoError::Conflict`] if other writers
+    /// keys, whose results must stay stable: [`Self::begin_index_rotation`] is for indexes.
+    /// [`CryptoError::Conflict`] if other writers
     /// kept winning; [`CryptoError::Unaudited`] if the new epoch stands without its audit entry.
     async fn turn_epoch(
         &self,
@@ -118,6 +120,67 @@ pub trait Encryption: Sealer {
     /// # Errors
     /// [`SealError::UnknownKey`], [`SealError::Shredded`]; errors of the store.
     async fn keys(&self, scope: SealScope) -> Result<Vec<KeyStatus>, CryptoError>;
+
+    /// Where a blind index stands in the scope, by the store and not by a cache. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`SealError::UnknownKey`], [`SealError::Shredded`]; errors of the store.
+    async fn index_status(
+        &self,
+        scope: SealScope,
+        index: &IndexDef,
+    ) -> Result<IndexStatus, CryptoError>;
+
+    /// Begins to rotate a blind index: adds its next version, whose key shares nothing with the one
+    /// before. From [`IndexStatus::settled_at`] on every writer writes both versions; a backfill must
+    /// not start before. `docs/search.md` has the whole rotation step by step.
+    ///
+    /// Not idempotent: a repeat is refused while the rotation lasts. A dropped call goes on to its
+    /// end. Emits KEY-002 afterwards.
+    ///
+    /// # Errors
+    /// [`CryptoError::IndexPhase`] unless the index is stable; [`CryptoError::Conflict`] if other
+    /// writers kept winning; [`CryptoError::Unaudited`] if the phase stands without its audit entry;
+    /// [`SealError::Unsupported`] for an impossible index.
+    async fn begin_index_rotation(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        index: &IndexDef,
+    ) -> Result<IndexStatus, CryptoError>;
+
+    /// Ends the writing of the old version, because `scan` showed that every row has the new one.
+    /// From [`IndexStatus::settled_at`] on nobody writes or asks for the old one, and its slots may
+    /// be emptied.
+    ///
+    /// As [`Self::begin_index_rotation`] in all else.
+    ///
+    /// # Errors
+    /// [`CryptoError::IndexUnsettled`] before the phase is settled, [`CryptoError::IndexScan`] for a
+    /// scan that began before or found rows without the new version.
+    async fn finish_index_rotation(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        index: &IndexDef,
+        scan: IndexScan,
+    ) -> Result<IndexStatus, CryptoError>;
+
+    /// Forgets the old version, because `scan` showed that no row has it any more. The index is
+    /// stable again, and can be rotated once more.
+    ///
+    /// As [`Self::begin_index_rotation`] in all else.
+    ///
+    /// # Errors
+    /// [`CryptoError::IndexUnsettled`] before the phase is settled, [`CryptoError::IndexScan`] for a
+    /// scan that began before or found rows with the old version.
+    async fn retire_index_version(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        index: &IndexDef,
+        scan: IndexScan,
+    ) -> Result<IndexStatus, CryptoError>;
 }
 
 /// Who approved the destruction of a scope's keys.
@@ -226,20 +289,52 @@ pub trait EncryptionExt: Encryption {
         }
     }
 
-    /// The token to look for `text` by. Hits are candidates: open them and compare.
+    /// The tokens to look for `text` by, one for each live version of the index: a row is a candidate
+    /// if either slot is equal. Open it and compare.
     ///
     /// # Errors
-    /// As [`Encryption::warm`]; [`SealError::Unsupported`] for an impossible index,
-    /// [`SealError::LimitExceeded`] for a text that is too long.
-    fn query_token(
+    /// As [`Encryption::warm`] and [`TenantCipher::query`].
+    fn query_slots(
         &self,
         scope: &TenantScope,
         index: &IndexDef,
         text: &Phi<String>,
-    ) -> impl Future<Output = Result<IndexToken, CryptoError>> + Send {
+    ) -> impl Future<Output = Result<IndexSlots, CryptoError>> + Send {
+        self.query_value(scope, index, text)
+    }
+
+    /// As [`Self::query_slots`], for a value of another type, such as a number.
+    ///
+    /// # Errors
+    /// As [`Self::query_slots`]; [`SealError::Unsupported`] for a type that is not searchable.
+    fn query_value<T: PhiValue + Sync>(
+        &self,
+        scope: &TenantScope,
+        index: &IndexDef,
+        value: &Phi<T>,
+    ) -> impl Future<Output = Result<IndexSlots, CryptoError>> + Send {
         async move {
             let cipher = self.warm(scope).await?;
-            Ok(cipher.index(index, text.expose())?)
+            let text = value.expose().search_text();
+            let text = text.ok_or(SealError::Unsupported)?;
+            Ok(cipher.query(index, &[&text])?)
+        }
+    }
+
+    /// As [`Self::query_slots`], for a compound index: one text for each part, in its order.
+    ///
+    /// # Errors
+    /// As [`Self::query_slots`]; [`SealError::Unsupported`] for another number of texts.
+    fn query_compound(
+        &self,
+        scope: &TenantScope,
+        index: &IndexDef,
+        texts: &[&Phi<String>],
+    ) -> impl Future<Output = Result<IndexSlots, CryptoError>> + Send {
+        async move {
+            let cipher = self.warm(scope).await?;
+            let texts: Vec<&str> = texts.iter().map(|text| text.expose().as_str()).collect();
+            Ok(cipher.query(index, &texts)?)
         }
     }
 }

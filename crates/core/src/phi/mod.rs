@@ -6,6 +6,8 @@
 //! and the PHI data map.
 
 mod cell;
+mod index;
+mod normalizer;
 mod record;
 mod schema;
 mod sealed;
@@ -13,8 +15,10 @@ mod sealing;
 mod value;
 
 pub use cell::{Cell, Column, Row, Table};
+pub use index::{IndexDef, IndexPart, IndexSlots, IndexToken};
+pub use normalizer::Normalizer;
 pub use record::{FieldOpener, FieldSealer, PhiRecord, PhiRecords, RecordOpener, RecordSealer};
-pub use schema::{IndexDef, IndexToken, Normalizer, PhiField, PhiSchema};
+pub use schema::{PhiField, PhiSchema};
 pub use sealed::{RecordHead, Sealed, WholeRecord};
 pub use sealing::{Binding, FieldSealing, RecordMode, Suite};
-pub use value::{Phi, PhiValue, PhiValueError};
+pub use value::{Phi, PhiValue, PhiValueError, SearchText};

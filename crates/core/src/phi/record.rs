@@ -3,7 +3,8 @@
 use zeroize::Zeroizing;
 
 use super::cell::{Cell, Column, Row, Table};
-use super::schema::{IndexDef, IndexToken, PhiSchema};
+use super::index::{IndexDef, IndexSlots};
+use super::schema::PhiSchema;
 use super::sealed::RecordHead;
 use super::sealing::FieldSealing;
 use crate::id::RowId;
@@ -29,11 +30,13 @@ pub trait FieldSealer {
     /// As [`crate::port::Sealer::seal`].
     fn record(&mut self, table: Table, row: &Row<'_>) -> Result<Box<dyn RecordSealer>, SealError>;
 
-    /// The blind index token of `text`.
+    /// The blind index tokens to store, one for each live version: of `texts`, one for each part of
+    /// the index. Empty slots if a text normalizes to nothing.
     ///
     /// # Errors
-    /// As [`crate::port::Sealer::mac_key`].
-    fn index(&mut self, index: &IndexDef, text: &str) -> Result<IndexToken, SealError>;
+    /// As [`crate::port::Sealer::mac_key`]; [`SealError::Unindexable`] for a text that does not fit
+    /// its rule, [`SealError::Unsupported`] for an impossible index or another number of texts.
+    fn index(&mut self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError>;
 }
 
 /// Seals the fields of one record under one key that serves nothing else.

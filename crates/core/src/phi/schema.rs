@@ -1,59 +1,8 @@
 //! What a record declares about its fields.
 
 use super::cell::{Column, Table};
+use super::index::IndexDef;
 use super::sealing::{FieldSealing, RecordMode};
-
-/// How a value is normalized before it is indexed. Id and version are part of the MAC, so that a
-/// changed rule can never silently lose hits.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Normalizer {
-    /// As it is.
-    Exact,
-    /// Unicode NFKC, lower case, inner white space folded to one space, trimmed.
-    Folded,
-    /// ASCII digits only; everything else is dropped.
-    Digits,
-    /// ASCII letters and digits only, upper case.
-    Alphanumeric,
-}
-
-impl Normalizer {
-    /// The stable id.
-    #[must_use]
-    pub const fn id(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Folded => "folded",
-            Self::Digits => "digits",
-            Self::Alphanumeric => "alphanumeric",
-        }
-    }
-
-    /// The version of its rule.
-    #[must_use]
-    pub const fn version(self) -> u8 {
-        1
-    }
-}
-
-/// One blind index over one column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct IndexDef {
-    /// The table.
-    pub table: Table,
-    /// The column.
-    pub column: Column,
-    /// The index's name, unique within its column.
-    pub name: &'static str,
-    /// How many bits of the MAC are kept: 8 to 256, a multiple of 8. Fewer bits leak less and
-    /// give more false hits, which the caller filters by opening.
-    pub bits: u16,
-    /// How values are normalized.
-    pub normalizer: Normalizer,
-    /// The index's version: raise it to rotate the index key.
-    pub version: u8,
-}
 
 /// One field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +13,7 @@ pub struct PhiField {
     pub column: Column,
     /// How the field is sealed; otherwise it is stored as it is.
     pub sealing: Option<FieldSealing>,
-    /// The blind indexes over it.
+    /// The blind indexes over it alone.
     pub indexes: &'static [IndexDef],
 }
 
@@ -79,6 +28,8 @@ pub struct PhiSchema {
     pub mode: RecordMode,
     /// Its fields in the order of the source.
     pub fields: &'static [PhiField],
+    /// The blind indexes over several of its fields.
+    pub compounds: &'static [IndexDef],
 }
 
 impl PhiSchema {
@@ -86,30 +37,9 @@ impl PhiSchema {
     pub fn sealed_fields(&self) -> impl Iterator<Item = &PhiField> {
         self.fields.iter().filter(|field| field.sealing.is_some())
     }
-}
-
-/// A blind index token: one version byte and the kept bits of an HMAC-SHA-256.
-///
-/// Equal normalized values of one column of one tenant have equal tokens; nothing else is shown.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct IndexToken(Vec<u8>);
-
-impl IndexToken {
-    /// From stored bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes to store and to compare.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for IndexToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "IndexToken({} bytes)", self.0.len())
+    /// All its blind indexes: field by field, then the compounds.
+    pub fn indexes(&self) -> impl Iterator<Item = &'static IndexDef> {
+        let of_fields = self.fields.iter().flat_map(|field| field.indexes);
+        of_fields.chain(self.compounds)
     }
 }

@@ -1,6 +1,7 @@
 //! A value that is PHI: it cannot be printed, logged or serialized, and is wiped on drop.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::ops::Deref;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -77,7 +78,56 @@ pub trait PhiValue: Zeroize + Sized {
     fn read(bytes: &[u8]) -> Result<Self, PhiValueError>;
 
     /// The text that search indexes normalize; `None` if the type is not searchable.
-    fn search_text(&self) -> Option<&str>;
+    fn search_text(&self) -> Option<SearchText<'_>>;
+}
+
+/// The text of a value that search indexes normalize: the value's own, or one that was written for
+/// it, which is wiped on drop. `Debug` tells nothing.
+pub struct SearchText<'a>(Text<'a>);
+
+enum Text<'a> {
+    Own(&'a str),
+    Written(Zeroizing<String>),
+}
+
+impl SearchText<'static> {
+    /// The decimal digits of `number`, with `-` before those of a negative one.
+    #[must_use]
+    pub fn of_number(number: i64) -> Self {
+        // The longest is that of `i64::MIN`; reserved once, so that growing leaves no copies.
+        let mut text = Zeroizing::new(String::with_capacity(20));
+        let _infallible = write!(text, "{number}");
+        Self(Text::Written(text))
+    }
+
+    /// A text that was written for this purpose.
+    #[must_use]
+    pub fn written(text: Zeroizing<String>) -> Self {
+        Self(Text::Written(text))
+    }
+}
+
+impl<'a> From<&'a str> for SearchText<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Text::Own(text))
+    }
+}
+
+impl Deref for SearchText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match &self.0 {
+            Text::Own(text) => text,
+            Text::Written(text) => text,
+        }
+    }
+}
+
+impl fmt::Debug for SearchText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[PHI]")
+    }
 }
 
 impl PhiValue for String {
@@ -91,8 +141,8 @@ impl PhiValue for String {
             .map_err(|_| PhiValueError)
     }
 
-    fn search_text(&self) -> Option<&str> {
-        Some(self)
+    fn search_text(&self) -> Option<SearchText<'_>> {
+        Some(SearchText::from(self.as_str()))
     }
 }
 
@@ -105,12 +155,12 @@ impl PhiValue for Vec<u8> {
         Ok(bytes.to_vec())
     }
 
-    fn search_text(&self) -> Option<&str> {
+    fn search_text(&self) -> Option<SearchText<'_>> {
         None
     }
 }
 
-/// Eight bytes, big endian.
+/// Eight bytes, big endian. Its search text is decimal.
 impl PhiValue for i64 {
     fn write(&self, out: &mut Zeroizing<Vec<u8>>) {
         out.extend_from_slice(&self.to_be_bytes());
@@ -123,12 +173,13 @@ impl PhiValue for i64 {
             .map_err(|_| PhiValueError)
     }
 
-    fn search_text(&self) -> Option<&str> {
-        None
+    fn search_text(&self) -> Option<SearchText<'_>> {
+        Some(SearchText::of_number(*self))
     }
 }
 
-/// One byte, 0 or 1.
+/// One byte, 0 or 1. Its search text is `true` or `false`: a column of two values keeps no secret from
+/// who sees its tokens.
 impl PhiValue for bool {
     fn write(&self, out: &mut Zeroizing<Vec<u8>>) {
         out.push(u8::from(*self));
@@ -142,8 +193,8 @@ impl PhiValue for bool {
         }
     }
 
-    fn search_text(&self) -> Option<&str> {
-        None
+    fn search_text(&self) -> Option<SearchText<'_>> {
+        Some(SearchText::from(if *self { "true" } else { "false" }))
     }
 }
 
@@ -158,6 +209,18 @@ mod tests {
             format!("{:#?}", Some(Phi::new(7_i64))),
             "Some(\n    [PHI],\n)"
         );
+    }
+
+    #[test]
+    fn numbers_and_flags_have_a_search_text_and_bytes_have_none() {
+        for number in [0, -7, i64::MAX, i64::MIN] {
+            let text = number.search_text().unwrap();
+            assert_eq!(&*text, number.to_string());
+            assert_eq!(format!("{text:?}"), "[PHI]");
+        }
+        assert_eq!(&*true.search_text().unwrap(), "true");
+        assert_eq!(&*"a".to_owned().search_text().unwrap(), "a");
+        assert!(vec![1_u8].search_text().is_none());
     }
 
     #[test]

@@ -248,6 +248,17 @@ pub enum SealError {
     /// that.
     #[error("column has too few distinct values for deterministic sealing")]
     LowCardinality,
+    /// A text does not fit the rule of its blind index. Names the index, never the text.
+    #[error("a value does not fit the rule of blind index {index} in table {table}")]
+    Unindexable {
+        /// The table.
+        table: &'static str,
+        /// The index.
+        index: &'static str,
+    },
+    /// A query for nothing: its text normalizes to nothing, which no row has a token of.
+    #[error("a query by a blind index needs a value that is not empty under its rule")]
+    EmptyQuery,
     /// This backend cannot do it.
     #[error("operation is not supported")]
     Unsupported,
@@ -265,7 +276,10 @@ impl Classify for SealError {
             Self::Malformed | Self::Authentication | Self::Value(_) => ErrorKind::Integrity,
             Self::UnknownKey | Self::Shredded => ErrorKind::NotFound,
             Self::Disabled => ErrorKind::PermissionDenied,
-            Self::LimitExceeded | Self::LowCardinality => ErrorKind::InvalidInput,
+            Self::LimitExceeded
+            | Self::LowCardinality
+            | Self::Unindexable { .. }
+            | Self::EmptyQuery => ErrorKind::InvalidInput,
             Self::Unsupported => ErrorKind::Unsupported,
             Self::Backend(_) => ErrorKind::Unavailable,
         }

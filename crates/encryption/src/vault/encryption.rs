@@ -4,13 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eonpro_core::phi::{Column, Table};
+use eonpro_core::phi::{Column, IndexDef, Table};
 use eonpro_core::port::{DestroyedScope, SealScope};
 use eonpro_core::{RequestContext, TenantScope, task};
 
+use super::indexing::Move;
 use super::{Inner, Vault};
 use crate::cipher::TenantCipher;
 use crate::error::CryptoError;
+use crate::index_status::{IndexScan, IndexStatus};
 use crate::key_type::KeyType;
 use crate::primitives::CryptoProfile;
 use crate::service::{Encryption, KeyStatus, KeyTurned, ShredApproval};
@@ -121,5 +123,63 @@ impl Encryption for Vault {
             created: key.created,
         });
         Ok(status.collect())
+    }
+    async fn index_status(
+        &self,
+        scope: SealScope,
+        index: &IndexDef,
+    ) -> Result<IndexStatus, CryptoError> {
+        let timer = self.inner.timer("index_status");
+        let found = match self.inner.check_open() {
+            Ok(()) => self.inner.keysets.live(scope).await,
+            Err(closed) => Err(closed),
+        };
+        let (keyset, _) = timer.end(found)?;
+        Ok(keyset.index_status(index))
+    }
+
+    async fn begin_index_rotation(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        index: &IndexDef,
+    ) -> Result<IndexStatus, CryptoError> {
+        let (cx, index) = (cx.clone(), *index);
+        self.change("begin_index_rotation", |inner| async move {
+            inner.move_index(&cx, scope, &index, Move::Begin).await
+        })
+        .await
+    }
+
+    async fn finish_index_rotation(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        index: &IndexDef,
+        scan: IndexScan,
+    ) -> Result<IndexStatus, CryptoError> {
+        let (cx, index) = (cx.clone(), *index);
+        self.change("finish_index_rotation", |inner| async move {
+            inner
+                .move_index(&cx, scope, &index, Move::Finish(scan))
+                .await
+        })
+        .await
+    }
+
+    async fn retire_index_version(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        index: &IndexDef,
+        scan: IndexScan,
+    ) -> Result<IndexStatus, CryptoError> {
+        let (cx, index) = (cx.clone(), *index);
+        self.change("retire_index_version", |inner| async move {
+            inner
+                .move_index(&cx, scope, &index, Move::Retire(scan))
+                .await
+        })
+        .await
     }
 }

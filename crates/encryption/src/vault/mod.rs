@@ -3,6 +3,7 @@
 mod columns;
 mod encryption;
 mod exchange;
+mod indexing;
 mod onboarding;
 mod sealer;
 mod turning;

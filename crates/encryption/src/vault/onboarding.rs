@@ -182,6 +182,7 @@ impl Inner {
             root: self.root.id().as_str().into(),
             keys: Vec::new(),
             low_cardinality: Vec::new(),
+            indexes: Vec::new(),
         };
         let (stored, kek) = self.fresh_wrapping_key(scope, &keyset).await?;
         keyset.install(stored, KeyState::Destroyed)?;

@@ -141,7 +141,7 @@ impl Inner {
             }
             proven += 1;
         }
-        if proven != after.data_keys().count() {
+        if proven != after.data_keys().count() || after.indexes != before.indexes {
             return Err(CryptoError::Unverified);
         }
         Ok(after)

@@ -11,6 +11,8 @@ mod root;
 #[cfg(test)]
 mod sealing;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod shred;
 #[cfg(test)]
 mod suites;

@@ -131,13 +131,13 @@ async fn a_query_finds_by_normalized_value_within_its_tenant() {
     let query = |scope, index, text: &str| {
         let text = Phi::from(text);
         let vault = house.vault.clone();
-        async move { vault.query_token(scope, index, &text).await.unwrap() }
+        async move { vault.query_slots(scope, index, &text).await.unwrap() }
     };
     let folded = &Patient::FAMILY_FOLDED_INDEX;
     let exact = &Patient::FAMILY_EXACT_INDEX;
     assert_eq!(
         query(&ours, &Patient::SSN_INDEX, "999123456").await,
-        sealed.ssn_index.clone().unwrap()
+        sealed.ssn_index
     );
     assert_eq!(
         query(&ours, folded, " LOVELACE ").await,
@@ -155,8 +155,11 @@ async fn a_query_finds_by_normalized_value_within_its_tenant() {
         query(&theirs, folded, "Lovelace").await,
         sealed.family_folded_index
     );
-    assert_eq!(sealed.family_exact_index.as_bytes().len(), 1 + 4);
-    assert_eq!(sealed.family_folded_index.as_bytes()[0], 3);
+    let exact = sealed.family_exact_index.odd.as_ref().unwrap();
+    assert_eq!(exact.as_bytes().len(), 1 + 4);
+    assert_eq!(sealed.family_exact_index.even, None);
+    let folded_token = sealed.family_folded_index.odd.as_ref().unwrap();
+    assert_eq!(folded_token.version(), Some(3));
 
     // Tokens stay the same when record keys turn and all keys are rewrapped.
     use eonpro_encryption::Encryption as _;
@@ -205,8 +208,8 @@ fn the_schema_tells_what_the_source_says() {
     );
     let index = Patient::FAMILY_FOLDED_INDEX;
     assert_eq!((index.bits, index.version, index.name), (64, 3, "folded"));
-    assert_eq!(index.normalizer, Normalizer::Folded);
-    assert_eq!(index.column.as_str(), "family-name");
+    assert_eq!(index.parts[0].normalizer, Normalizer::Folded);
+    assert_eq!(index.column().unwrap().as_str(), "family-name");
     assert_eq!(Odd::SEALER_INDEX.name, "sealer");
     assert_eq!(<Odd as PhiRecord>::SCHEMA.fields[5].name, "type");
 }

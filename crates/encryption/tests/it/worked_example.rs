@@ -13,8 +13,8 @@ use eonpro_core::secret::SecretText;
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_encryption::backend::{KeyFile, Keyring};
 use eonpro_encryption::{
-    Cell, Encryption as _, EncryptionExt as _, IndexDef, KdfCost, Normalizer, RootKey, Vault,
-    VaultParts,
+    Cell, Encryption as _, EncryptionExt as _, IndexDef, IndexPart, KdfCost, Normalizer, RootKey,
+    Vault, VaultParts,
 };
 use eonpro_testkit::{RecordingSink, scope, tenant_id};
 use serde_json::{Value, json};
@@ -24,13 +24,16 @@ const TENANT: u128 = 0x5eed_0000_0000_4000_8000_0000_0000_0001;
 const ROW: u128 = 0x0a0b_0c0d_0e0f_4011_9213_1415_1617_1819;
 const SSN: &str = "999-12-3456";
 const PASSPHRASE: &str = "correct horse battery staple";
+const SSN_COLUMN: Column = Column::new("ssn");
 const INDEX: IndexDef = IndexDef {
     table: Table::new("patients"),
-    column: Column::new("ssn"),
     name: "ssn",
     bits: 64,
-    normalizer: Normalizer::Digits,
     version: 1,
+    parts: &[IndexPart {
+        column: SSN_COLUMN,
+        normalizer: Normalizer::Digits,
+    }],
 };
 
 fn page() -> PathBuf {
@@ -52,7 +55,7 @@ fn example() -> Value {
 }
 
 fn cell(row: &[u8]) -> Cell<'_> {
-    Cell::new(INDEX.table, INDEX.column, Row::named(row).unwrap())
+    Cell::new(INDEX.table, SSN_COLUMN, Row::named(row).unwrap())
 }
 
 fn state() -> (Arc<MemoryKeyValue>, Arc<ManualClock>) {
@@ -109,8 +112,8 @@ async fn the_example_on_the_page_opens_from_its_key_file_and_its_key_record() {
     assert_eq!(opened.unwrap().as_slice(), SSN.as_bytes());
     assert_eq!(example["plaintext"], SSN);
 
-    let token = cipher.index(&INDEX, SSN).unwrap();
-    let text = URL_SAFE_NO_PAD.encode(token.as_bytes());
+    let slots = cipher.index(&INDEX, &[SSN]).unwrap();
+    let text = URL_SAFE_NO_PAD.encode(slots.odd.unwrap().as_bytes());
     assert_eq!(example["index_token"], text);
 }
 
@@ -140,10 +143,11 @@ async fn write_worked_example() {
     vault.provision((&ours).into()).await.unwrap();
 
     let row = RowId::from_uuid(Uuid::from_u128(ROW));
-    let cell = Cell::new(INDEX.table, INDEX.column, Row::id(row));
+    let cell = Cell::new(INDEX.table, SSN_COLUMN, Row::id(row));
     let purpose = KeyPurpose::RECORDS;
     let sealed = vault.seal_value(&ours, purpose, &cell, &SSN.into()).await;
-    let token = vault.query_token(&ours, &INDEX, &SSN.into()).await.unwrap();
+    let slots = vault.query_slots(&ours, &INDEX, &SSN.into()).await.unwrap();
+    let token = slots.odd.unwrap();
     let (partition, key) = keyset();
     let record = state.get(&partition, &key).await.unwrap().unwrap();
     let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
@@ -155,15 +159,15 @@ async fn write_worked_example() {
         "tenant": tenant_id(TENANT).to_string(),
         "purpose": purpose.as_str(),
         "table": INDEX.table.as_str(),
-        "column": INDEX.column.as_str(),
+        "column": SSN_COLUMN.as_str(),
         "row": row.to_string(),
         "sealed": URL_SAFE_NO_PAD.encode(sealed.unwrap().as_bytes()),
         "plaintext": SSN,
         "index": INDEX.name,
         "index_version": INDEX.version,
         "index_bits": INDEX.bits,
-        "normalizer": INDEX.normalizer.id(),
-        "normalizer_version": INDEX.normalizer.version(),
+        "normalizer": INDEX.parts[0].normalizer.id(),
+        "normalizer_version": INDEX.parts[0].normalizer.version(),
         "index_token": URL_SAFE_NO_PAD.encode(token.as_bytes()),
     });
     println!("{}", serde_json::to_string_pretty(&example).unwrap());

@@ -33,6 +33,7 @@ pub(crate) const CHART: &PhiSchema = &PhiSchema {
             indexes: &[],
         },
     ],
+    compounds: &[],
 };
 
 /// Thursday, 5 January 2023, shortly before noon.
