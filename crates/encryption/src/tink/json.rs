@@ -13,6 +13,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{MAX_TINK_KEYSET, TinkKey, proto, type_url};
 use crate::error::CryptoError;
 use crate::keyset::{KeyId, KeyState, MAX_KEYS};
+use crate::material::KeyMaterial;
 
 /// More than the JSON of one key takes.
 const KEY_LEN: usize = 400;
@@ -35,7 +36,9 @@ struct WireKeyset {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WireKey {
-    key_data: WireKeyData,
+    /// Tink leaves it out of a destroyed key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_data: Option<WireKeyData>,
     status: String,
     key_id: u32,
     output_prefix_type: String,
@@ -45,8 +48,6 @@ struct WireKey {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WireKeyData {
     type_url: String,
-    // Absent in what Tink writes of a destroyed key.
-    #[serde(default)]
     value: String,
     key_material_type: String,
 }
@@ -76,21 +77,18 @@ pub(crate) fn write(suite: Suite, keys: &[TinkKey]) -> Result<SecretText, Crypto
 }
 
 fn to_wire(suite: Suite, key: &TinkKey) -> WireKey {
-    let value = key.material.as_ref().map(|key| {
-        let message = proto::encode(suite, key);
-        BASE64.encode(&*message)
+    let key_data = key.material.as_ref().map(|key| WireKeyData {
+        type_url: type_url(suite).to_owned(),
+        value: BASE64.encode(&*proto::encode(suite, key)),
+        key_material_type: SYMMETRIC.to_owned(),
     });
+    let status = match key.state {
+        KeyState::Primary | KeyState::DecryptOnly => ENABLED,
+        KeyState::Destroyed => DESTROYED,
+    };
     WireKey {
-        key_data: WireKeyData {
-            type_url: type_url(suite).to_owned(),
-            value: value.unwrap_or_default(),
-            key_material_type: SYMMETRIC.to_owned(),
-        },
-        status: match key.state {
-            KeyState::Primary | KeyState::DecryptOnly => ENABLED,
-            KeyState::Destroyed => DESTROYED,
-        }
-        .to_owned(),
+        key_data,
+        status: status.to_owned(),
         key_id: number(key.id),
         output_prefix_type: TINK.to_owned(),
     }
@@ -123,13 +121,6 @@ pub(crate) fn read(suite: Suite, text: &SecretText) -> Result<Vec<TinkKey>, Cryp
 }
 
 fn from_wire(suite: Suite, wire: &WireKey, primary: u32) -> Result<TinkKey, CryptoError> {
-    let data = &wire.key_data;
-    if data.type_url != type_url(suite) {
-        return Err(other_type(&data.type_url));
-    }
-    if data.key_material_type != SYMMETRIC {
-        return Err(CryptoError::Tink("key is not symmetric"));
-    }
     if wire.output_prefix_type != TINK {
         return Err(CryptoError::Tink("output prefix is not TINK"));
     }
@@ -147,20 +138,31 @@ fn from_wire(suite: Suite, wire: &WireKey, primary: u32) -> Result<TinkKey, Cryp
         DISABLED => return Err(CryptoError::Tink("a key is disabled")),
         _ => return Err(CryptoError::Tink("unknown status of a key")),
     };
-    let material = match state {
-        KeyState::Destroyed if data.value.is_empty() => None,
-        KeyState::Destroyed => return Err(CryptoError::Tink("destroyed key has its bytes")),
-        KeyState::Primary | KeyState::DecryptOnly => {
-            let message = BASE64.decode(&data.value).map(Zeroizing::new);
-            let message = message.map_err(|_| CryptoError::Tink("key is not base64"))?;
-            Some(proto::decode(suite, &message)?)
+    let material = match (state, &wire.key_data) {
+        (KeyState::Destroyed, None) => None,
+        (KeyState::Destroyed, Some(_)) => {
+            return Err(CryptoError::Tink("destroyed key has its bytes"));
         }
+        (_, None) => return Err(CryptoError::Tink("a key lacks its bytes")),
+        (_, Some(data)) => Some(material(suite, data)?),
     };
     Ok(TinkKey {
         id,
         state,
         material,
     })
+}
+
+fn material(suite: Suite, data: &WireKeyData) -> Result<KeyMaterial, CryptoError> {
+    if data.type_url != type_url(suite) {
+        return Err(other_type(&data.type_url));
+    }
+    if data.key_material_type != SYMMETRIC {
+        return Err(CryptoError::Tink("key is not symmetric"));
+    }
+    let message = BASE64.decode(&data.value).map(Zeroizing::new);
+    let message = message.map_err(|_| CryptoError::Tink("key is not base64"))?;
+    proto::decode(suite, &message)
 }
 
 /// Names the type, if it looks like one: it comes from outside.

@@ -95,7 +95,10 @@ fn the_fullest_keyset_is_within_the_bound_that_is_read() {
 #[test]
 fn contradictions_and_foreign_keys_are_refused_by_name() {
     type Change = fn(&mut Value);
-    let changes: [(&str, Change); 15] = [
+    let changes: [(&str, Change); 16] = [
+        ("lacks its bytes", |set| {
+            set["key"][1]["keyData"] = json!(null)
+        }),
         ("HmacKey", |set| {
             set["key"][1]["keyData"]["typeUrl"] =
                 json!("type.googleapis.com/google.crypto.tink.HmacKey");
@@ -125,7 +128,7 @@ fn contradictions_and_foreign_keys_are_refused_by_name() {
             set["key"][1]["status"] = json!("enabled")
         }),
         ("has its bytes", |set| {
-            set["key"][0]["keyData"]["value"] = set["key"][1]["keyData"]["value"].clone();
+            set["key"][0]["keyData"] = set["key"][1]["keyData"].clone();
         }),
         ("not base64", |set| {
             set["key"][1]["keyData"]["value"] = json!("_-_-")

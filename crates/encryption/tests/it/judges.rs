@@ -9,8 +9,8 @@ use std::process::Command;
 use eonpro_core::entropy::SeededEntropy;
 use eonpro_core::id::RowId;
 use eonpro_encryption::{
-    Binding, Cell, Column, Encryption as _, EncryptionExt as _, FieldSealing, KeyExport, KeyType,
-    Phi, PhiRecord, RecordHead, Row, Sealed, Suite, Table, TenantCipher,
+    Binding, Cell, Column, Encryption as _, EncryptionExt as _, FieldSealing, KeyExport, KeyState,
+    KeyType, Phi, PhiRecord, RecordHead, Row, Sealed, Suite, Table, TenantCipher,
 };
 use eonpro_testkit::{scope, tenant_id};
 use serde_json::{Value, json};
@@ -305,7 +305,19 @@ async fn keysets_that_tink_made_are_taken_in_and_open_what_tink_sealed() {
             .import_tink_keyset(&chore(), (&ours).into(), of, &keyset)
             .await
             .unwrap();
-        assert_eq!(taken.len(), 2, "a primary and one that opens only");
+        assert_eq!(taken.len(), 3, "one seals, one opens, one is destroyed");
+        let keys = house.vault.keys((&ours).into()).await.unwrap();
+        let states: Vec<KeyState> = keys
+            .iter()
+            .filter(|key| taken.contains(&key.id))
+            .map(|key| key.state)
+            .collect();
+        let expected = [
+            KeyState::DecryptOnly,
+            KeyState::Destroyed,
+            KeyState::Primary,
+        ];
+        assert_eq!(states, expected, "the primary is the newest");
         let cipher = house.vault.warm(&ours).await.unwrap();
         let sealing = FieldSealing {
             suite,

@@ -5,7 +5,7 @@ HKDF, Argon2id) and `tink` (XAES-256-GCM and AES-SIV, from keysets in Tink's JSO
 
     judge.py vectors FOLDER        checks every file of docs/formats/vectors that it knows, and prints how many tests ran
     judge.py fresh IN OUT          opens what a Rust test sealed under fresh keys, and seals for it
-    judge.py make OUT              lets Tink make keysets of two keys, and seals under each key
+    judge.py make OUT              lets Tink make keysets of two keys and a destroyed one, and seals under each
 """
 
 import base64
@@ -376,7 +376,10 @@ def make():
             context = value_context("value", suite, prefix, scope, "records", "patients", "ssn", b"")
             text = json.dumps({"primaryKeyId": key["keyId"], "key": [key]})
             sealed.append(tink_seal(suite, text, b"by tink", context).hex())
+        # Tink's libraries write no key data of a destroyed key.
+        keys.append({"status": "DESTROYED", "keyId": 7 + len(made), "outputPrefixType": "TINK"})
         both = json.dumps({"primaryKeyId": one["primaryKeyId"], "key": keys})
+        tink_primitive(suite, both)
         made[suite] = {"keyset": both, "sealed": sealed}
     return made
 
