@@ -12,12 +12,17 @@ use tokio::sync::Mutex;
 use crate::config::EncryptionConfig;
 use crate::keyset::KeyId;
 use crate::live::LiveKeys;
+use crate::usage::Usages;
 
 /// One scope's place in the cache.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     live: ArcSwapOption<LiveKeys>,
     stale: AtomicBool,
+    /// What the scope's keys have sealed here.
+    pub(crate) usages: Usages,
+    /// Whether a task turns an epoch that is nearly used up.
+    pub(crate) turning: AtomicBool,
     /// Held while keys are fetched, unwrapped or changed. Never while an event is emitted: the
     /// audit log may need this scope's keys to take it.
     pub(crate) gate: Mutex<()>,

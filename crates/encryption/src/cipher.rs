@@ -44,7 +44,8 @@ impl TenantCipher {
     /// # Errors
     /// [`SealError::UnknownKey`] if the purpose has no key yet: warm with
     /// [`warm_for`](crate::Encryption::warm_for). [`SealError::LimitExceeded`] beyond
-    /// `max_message_bytes`.
+    /// `max_message_bytes`, and once the key has sealed what one epoch may: the next
+    /// [`warm`](crate::Encryption::warm) begins a new one.
     pub fn seal(
         &self,
         purpose: KeyPurpose,
@@ -147,6 +148,14 @@ impl TenantCipher {
         unpadded.map_err(|cause| self.refuse(&keys, cell, sealed, cause))
     }
 
+    /// Whether `sealed` was sealed in an earlier epoch, so that it should be sealed anew
+    /// ([`LazyResealer`](crate::LazyResealer)). Looks at its first five bytes only, and says `false`
+    /// for what names no key of this tenant.
+    #[must_use]
+    pub fn is_stale(&self, sealed: &[u8]) -> bool {
+        self.keys().is_ok_and(|keys| keys.is_stale(sealed))
+    }
+
     /// The blind index tokens of a value, to store with it: one for each live version. For writers,
     /// and for a backfill, which stores both slots as they come, the empty one as NULL.
     ///
@@ -181,7 +190,8 @@ impl TenantCipher {
         Ok(self.keys()?.index_status(index))
     }
 
-    /// Begins a stream for `cell` and appends its head to `out`.
+    /// Begins a stream for `cell` and appends its head to `out`. A stream counts as one message
+    /// towards `max_key_messages`; its bytes are not counted.
     ///
     /// # Errors
     /// As [`Self::seal`].

@@ -26,7 +26,22 @@ pub struct EncryptionConfig {
     pub primitives: Primitives,
     /// How many failures to open wait for the audit log when they come from synchronous calls.
     pub alarm_queue: usize,
+    /// The age at which [`Vault::turn_due`](crate::Vault::turn_due) begins a new epoch: 1 hour to 10
+    /// years.
+    pub max_key_age: Duration,
+    /// How many messages one epoch seals in one process before the next begins by itself: 8 to 2^40.
+    /// An estimate, because other processes and restarts are not counted; the suite itself is safe to
+    /// 2^77 (C2SP chunked-encryption).
+    pub max_key_messages: u64,
+    /// How many bytes of plaintext one epoch seals likewise: 1 MiB to 2^50.
+    pub max_key_bytes: u64,
 }
+
+/// The most messages that one epoch may be allowed.
+const MOST_MESSAGES: u64 = 1 << 40;
+/// The most bytes that one epoch may be allowed.
+const MOST_BYTES: u64 = 1 << 50;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for EncryptionConfig {
     fn default() -> Self {
@@ -38,6 +53,9 @@ impl Default for EncryptionConfig {
             max_message_bytes: 64 * 1024 * 1024,
             primitives: Primitives::Ring,
             alarm_queue: 1024,
+            max_key_age: DAY * 90,
+            max_key_messages: MOST_MESSAGES,
+            max_key_bytes: MOST_BYTES,
         }
     }
 }
@@ -49,6 +67,7 @@ impl EncryptionConfig {
     /// [`CryptoError::Config`] naming the setting.
     pub fn check(&self) -> Result<(), CryptoError> {
         let ttl = Duration::from_secs(1)..=Duration::from_secs(3600);
+        let age = Duration::from_secs(3600)..=DAY * 3653;
         let rules = [
             (ttl.contains(&self.cache_ttl), "cache_ttl of 1 s to 1 h"),
             (self.cache_scopes > 0, "cache_scopes of at least 1"),
@@ -60,6 +79,18 @@ impl EncryptionConfig {
             (
                 (1..=1 << 20).contains(&self.alarm_queue),
                 "alarm_queue of 1 to 1048576",
+            ),
+            (
+                age.contains(&self.max_key_age),
+                "max_key_age of 1 h to 10 years",
+            ),
+            (
+                (8..=MOST_MESSAGES).contains(&self.max_key_messages),
+                "max_key_messages of 8 to 2^40",
+            ),
+            (
+                (1 << 20..=MOST_BYTES).contains(&self.max_key_bytes),
+                "max_key_bytes of 1 MiB to 2^50",
             ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
@@ -148,6 +179,32 @@ mod tests {
             config.check(),
             Err(CryptoError::Config("cache_ttl of 1 s to 1 h"))
         ));
+    }
+
+    #[test]
+    fn no_setting_lets_an_epoch_seal_beyond_its_upper_bounds() {
+        type Change = fn(&mut EncryptionConfig);
+        let changes: [(&str, Change); 5] = [
+            ("max_key_messages", |config| {
+                config.max_key_messages = (1 << 40) + 1
+            }),
+            ("max_key_messages", |config| config.max_key_messages = 7),
+            ("max_key_bytes", |config| {
+                config.max_key_bytes = (1 << 50) + 1
+            }),
+            ("max_key_age", |config| {
+                config.max_key_age = Duration::from_secs(3599)
+            }),
+            ("max_key_age", |config| config.max_key_age = DAY * 3654),
+        ];
+        for (name, change) in changes {
+            let mut config = EncryptionConfig::default();
+            change(&mut config);
+            let Err(CryptoError::Config(rule)) = config.check() else {
+                panic!("{name} is taken");
+            };
+            assert!(rule.starts_with(name), "{rule}");
+        }
     }
 
     #[test]

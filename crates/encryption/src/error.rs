@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use eonpro_core::error::Source;
 use eonpro_core::event::EmitError;
-use eonpro_core::port::{KvError, SealError};
+use eonpro_core::port::{KvError, RotationError, SealError};
 use eonpro_core::task::TaskLost;
 use eonpro_core::time::Timestamp;
 use eonpro_core::{Classify, ErrorKind, Status};
 
 use crate::keyset::KeyId;
+use crate::state::KeyState;
 
 /// The errors of this crate.
 #[non_exhaustive]
@@ -96,12 +97,38 @@ pub enum CryptoError {
     /// The operating system gave no randomness.
     #[error("no randomness")]
     Randomness,
+    /// The key may not go from the one state to the other, or not by this call.
+    #[error("key may not go from {} to {} by this call", from.name(), to.name())]
+    KeyState {
+        /// As it is.
+        from: KeyState,
+        /// As it was to become.
+        to: KeyState,
+    },
+    /// Another worker runs this rotation.
+    #[error("rotation is run by another worker")]
+    Held {
+        /// When its lease is over, unless it is renewed.
+        retry_after: Duration,
+    },
+    /// The rotation is in a phase that does not allow this.
+    #[error("rotation is {0}")]
+    Phase(&'static str),
+    /// The rows of a rotation could not be read or written.
+    #[error("rotation source failed")]
+    Rotation(#[source] RotationError),
     /// The vault was closed.
     #[error("vault is closed")]
     Closed,
     /// A background task ended without a result.
     #[error("task ended early")]
     Lost(#[from] TaskLost),
+}
+
+impl From<RotationError> for CryptoError {
+    fn from(error: RotationError) -> Self {
+        Self::Rotation(error)
+    }
 }
 
 impl From<KvError> for CryptoError {
@@ -130,7 +157,11 @@ impl Classify for CryptoError {
             | Self::KeyIdTaken(_)
             | Self::IndexPhase(_)
             | Self::IndexUnsettled { .. }
-            | Self::IndexScan(_) => ErrorKind::Conflict,
+            | Self::IndexScan(_)
+            | Self::KeyState { .. }
+            | Self::Held { .. }
+            | Self::Phase(_) => ErrorKind::Conflict,
+            Self::Rotation(error) => error.kind(),
             Self::Unrecorded(error) | Self::Unaudited(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Root(_) | Self::Io(_) | Self::Randomness | Self::Closed => ErrorKind::Unavailable,
@@ -149,8 +180,10 @@ impl Classify for CryptoError {
         match self {
             Self::Seal(error) => error.status(),
             Self::Store(error) => error.status(),
+            Self::Rotation(error) => error.status(),
             Self::Throttled { .. }
             | Self::IndexUnsettled { .. }
+            | Self::Held { .. }
             | Self::Conflict
             | Self::Root(_)
             | Self::Io(_)
@@ -164,9 +197,9 @@ impl Classify for CryptoError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Seal(error) => error.retry_after(),
-            Self::Throttled { retry_after } | Self::IndexUnsettled { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::Throttled { retry_after }
+            | Self::Held { retry_after }
+            | Self::IndexUnsettled { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

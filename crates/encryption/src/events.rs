@@ -1,6 +1,7 @@
 //! What encryption announces: KEY-001 a key was created, KEY-002 a key has a new epoch, KEY-003 a
-//! scope's keys are destroyed, KEY-005 something sealed did not open, KEY-006 a column of few distinct
-//! values may be sealed deterministically, or keys leave the vault in clear.
+//! scope's keys, or one key, are destroyed, KEY-005 something sealed did not open, KEY-006 a key has
+//! another state, a column of few distinct values may be sealed deterministically, or keys leave the
+//! vault in clear.
 //!
 //! A key is named `<scope>/<purpose or kek>/<key id>`. No event carries a sealed field, so the audit
 //! log never needs a key in order to hear about keys.
@@ -16,6 +17,7 @@ use crate::index_status::IndexStatus;
 use crate::key_type::split_role;
 use crate::keyset::{KeyId, StoredKey};
 use crate::service::{KeyTurned, ShredApproval};
+use crate::state::KeyState;
 
 /// The algorithm of a role's keys; key-encryption keys are of the standard suite.
 fn algorithm(role: &str) -> Code {
@@ -157,6 +159,41 @@ pub(crate) fn column_code(scope: SealScope, table: Table, column: Column) -> Opt
     Code::new(format!("{}/{table}/{column}", scope_code(scope))).ok()
 }
 
+/// KEY-003: that one data key is about to be destroyed.
+pub(crate) async fn key_destroyed(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    scope: SealScope,
+    stored: &StoredKey,
+    approval: ShredApproval,
+) -> Result<(), EmitError> {
+    let named = key_code(scope, stored.role.name(), stored.id);
+    let event = key::Destroyed {
+        key_id: named.clone(),
+        key_version: stored.epoch,
+        approver: approval.approver,
+        second_approver: approval.second_approver,
+        scope: named,
+    };
+    emitter.emit(cx, event).await
+}
+
+/// KEY-006: what that data key may do has changed.
+pub(crate) async fn state_changed(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    scope: SealScope,
+    stored: &StoredKey,
+    from: KeyState,
+) -> Result<(), EmitError> {
+    let event = key::CryptoEncryptionStatusChanged {
+        scope: key_code(scope, stored.role.name(), stored.id),
+        old_status: Code::constant(from.name()),
+        new_status: Code::constant(stored.state.name()),
+    };
+    emitter.emit_after(cx, event).await
+}
+
 /// What did not open, in the terms of KEY-005.
 #[derive(Debug)]
 pub(crate) struct Refusal(key::CryptoDecryptFailed);
@@ -174,7 +211,7 @@ impl Refusal {
             },
             key_version: epoch,
             cause: Code::constant(match cause {
-                Cause::Key => "key",
+                Cause::Key | Cause::Held => "key",
                 Cause::Context => "aad",
                 Cause::Tag => "tag",
             }),

@@ -12,6 +12,7 @@ use eonpro_core::time::Timestamp;
 
 use crate::error::CryptoError;
 use crate::index_status::{IndexStatus, MAX_ROTATED_INDEXES, StoredIndex, index_status};
+pub use crate::state::KeyState;
 
 /// The most keys of one scope, destroyed ones included.
 pub const MAX_KEYS: usize = 1024;
@@ -99,18 +100,6 @@ impl KeyRole {
     }
 }
 
-/// What a key may still do.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyState {
-    /// Seals and opens.
-    Primary,
-    /// Opens only.
-    DecryptOnly,
-    /// Is gone; only its record remains.
-    Destroyed,
-}
-
 /// One key, wrapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredKey {
@@ -163,7 +152,7 @@ impl Keyset {
             .ok_or(CryptoError::Record("no key-encryption key"))
     }
 
-    /// The data keys that can still open.
+    /// The data keys that are not destroyed, whatever else they may do.
     pub(crate) fn data_keys(&self) -> impl Iterator<Item = &StoredKey> {
         self.keys
             .iter()
@@ -282,6 +271,12 @@ impl Keyset {
             if !matches!((primaries.count(), may_lack), (1, _) | (0, true)) {
                 return Err(CryptoError::Record("not exactly one primary key"));
             }
+            let whole = matches!(key.state, KeyState::Primary | KeyState::Destroyed);
+            if key.role == KeyRole::Wrapping && !whole {
+                return Err(CryptoError::Record(
+                    "key-encryption key in a data key's state",
+                ));
+            }
             if key.wrapped.is_empty() != (key.state == KeyState::Destroyed) {
                 return Err(CryptoError::Record("key and state disagree"));
             }
@@ -333,7 +328,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         type Change = fn(&mut Keyset);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 7] = [
             ("two primaries", |keys| {
                 keys.keys.push(key(9, KeyRole::data("records"), 2));
             }),
@@ -348,6 +343,11 @@ mod tests {
             }),
             ("a purpose without a primary", |keys| {
                 keys.keys[1].state = KeyState::DecryptOnly;
+            }),
+            ("a suspended key-encryption key", |keys| {
+                let mut kek = key(9, KeyRole::Wrapping, 2);
+                kek.state = KeyState::Suspended;
+                keys.keys.push(kek);
             }),
             ("a live key without its bytes", |keys| {
                 keys.keys[1].wrapped.clear();

@@ -105,6 +105,7 @@ mod random;
 mod record;
 mod repository;
 mod root;
+mod rotation;
 mod schedule;
 mod sealing_key;
 mod search;
@@ -112,7 +113,9 @@ mod search;
 mod search_vectors;
 mod service;
 mod siv;
+mod state;
 mod tink;
+mod usage;
 mod vault;
 #[cfg(test)]
 mod vectors;
@@ -135,6 +138,10 @@ pub use normalize::MAX_INDEX_TEXT;
 pub use planner::{IndexPlanner, PlanError, PlanReport, PlannedIndex, Recommendation, Verdict};
 pub use primitives::{CryptoProfile, Primitives};
 pub use root::{RootKey, RootKeyId, WrapContext};
+pub use rotation::{
+    FailedRow, IndexColumns, LazyCounts, LazyResealer, MAX_FAILED_ROWS, Phase, RotationConfig,
+    RotationKind, RotationStatus, Rotator, RotatorParts, TextOf, text_of,
+};
 pub use service::{Encryption, EncryptionExt, KeyStatus, KeyTurned, ShredApproval};
 pub use tink::{KeyExport, MAX_TINK_KEYSET};
 pub use vault::{Vault, VaultParts};

@@ -25,6 +25,7 @@ use crate::primitives::Primitives;
 use crate::random::SALT_LEN;
 use crate::sealing_key::SealingKey;
 use crate::search::LiveIndex;
+use crate::usage::{Bounds, Usage, Usages};
 use crate::whole::{RecordKey, WholeSealer};
 
 /// The most index keys that one scope keeps at hand; further ones are derived each time.
@@ -41,6 +42,8 @@ pub(crate) struct LiveKey {
     pub(crate) purpose: Box<str>,
     pub(crate) epoch: u64,
     pub(crate) key: SealingKey,
+    pub(crate) state: KeyState,
+    pub(crate) usage: Arc<Usage>,
     announced: AtomicBool,
 }
 
@@ -49,6 +52,22 @@ impl LiveKey {
     pub(crate) fn is_announced(&self) -> bool {
         self.announced.load(Ordering::Acquire)
     }
+}
+
+/// Who opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever may.
+    Anyone,
+    /// A rotation, which reads in order to seal anew.
+    Rotation,
+}
+
+/// What the keys of one scope have sealed, and what they may seal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meter<'a> {
+    pub(crate) usages: &'a Usages,
+    pub(crate) bounds: Bounds,
 }
 
 /// See the [module](self).
@@ -73,6 +92,7 @@ impl LiveKeys {
         kek: &KeyBytes<32>,
         version: Version,
         expires: Monotonic,
+        meter: Meter<'_>,
         primitives: Primitives,
     ) -> Result<Self, CryptoError> {
         let tenant = scope.tenant();
@@ -90,6 +110,8 @@ impl LiveKeys {
                 purpose: purpose.into(),
                 epoch: stored.epoch,
                 key: key.ok_or(CryptoError::Record("data key of another length"))?,
+                state: stored.state,
+                usage: meter.usages.of(stored.id, meter.bounds),
                 announced: AtomicBool::new(stored.announced),
             });
             if stored.state == KeyState::Primary {
@@ -132,8 +154,8 @@ impl LiveKeys {
                 .compare_exchange(USABLE, CLOSED, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    pub(crate) fn mark_announced(&self) {
-        for key in self.keys.values() {
+    pub(crate) fn mark_announced(&self, told: &[KeyId]) {
+        for key in told.iter().filter_map(|id| self.keys.get(id)) {
             key.announced.store(true, Ordering::Release);
         }
     }
@@ -163,9 +185,9 @@ impl LiveKeys {
     }
 
     /// The primary key of the standard suite, which alone streams and derives.
-    fn standard(&self, purpose: &str) -> Result<(KeyId, &InputKey), SealError> {
+    fn standard(&self, purpose: &str) -> Result<(&LiveKey, &InputKey), SealError> {
         let live = self.primary(purpose, Suite::Standard);
-        let found = live.and_then(|live| Some((live.id, live.key.standard()?)));
+        let found = live.and_then(|live| Some((live, live.key.standard()?)));
         found.ok_or(SealError::UnknownKey)
     }
 
@@ -191,6 +213,7 @@ impl LiveKeys {
         let live = self
             .primary(of.purpose.as_str(), of.suite)
             .ok_or(SealError::UnknownKey)?;
+        live.usage.count(plaintext.len())?;
         let place = self.place(content, of.purpose, cell);
         live.key.seal(&place, live.id, salt, plaintext, out)
     }
@@ -202,16 +225,45 @@ impl LiveKeys {
         cell: &Cell<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        self.open_as(Reader::Anyone, content, purpose, cell, sealed)
+    }
+
+    pub(crate) fn open_as(
+        &self,
+        reader: Reader,
+        content: Content,
+        purpose: KeyPurpose,
+        cell: &Cell<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let (id, message) = envelope::split(sealed).ok_or(Cause::Tag)?;
-        let live = self.opening(id, purpose)?;
+        let live = self.opening(reader, id, purpose)?;
         let place = self.place(content, purpose, cell);
         live.key.open(&place, id, message)
     }
 
-    pub(crate) fn opening(&self, id: KeyId, purpose: KeyPurpose) -> Result<&LiveKey, Cause> {
-        self.key(id)
+    pub(crate) fn opening(
+        &self,
+        reader: Reader,
+        id: KeyId,
+        purpose: KeyPurpose,
+    ) -> Result<&LiveKey, Cause> {
+        let key = self
+            .key(id)
             .filter(|key| *key.purpose == *purpose.as_str())
-            .ok_or(Cause::Key)
+            .ok_or(Cause::Key)?;
+        let may = match reader {
+            Reader::Anyone => key.state.opens(),
+            Reader::Rotation => key.state.opens_for_rotation(),
+        };
+        if may { Ok(key) } else { Err(Cause::Held) }
+    }
+
+    /// Whether `sealed` names a key of the scope that no longer seals.
+    pub(crate) fn is_stale(&self, sealed: &[u8]) -> bool {
+        envelope::split(sealed)
+            .and_then(|(id, _)| self.key(id))
+            .is_some_and(|key| key.state != KeyState::Primary)
     }
 
     /// Begins a stream and appends its head to `out`.
@@ -221,10 +273,11 @@ impl LiveKeys {
         cell: &Cell<'_>,
         out: &mut Vec<u8>,
     ) -> Result<StreamSealer, SealError> {
-        let (id, key) = self.standard(purpose.as_str())?;
+        let (live, key) = self.standard(purpose.as_str())?;
+        live.usage.count(0)?;
         let place = self.place(Content::Value, purpose, cell);
-        out.extend_from_slice(&envelope::prefix(id));
-        place.with_context(Suite::Standard, id, |context| {
+        out.extend_from_slice(&envelope::prefix(live.id));
+        place.with_context(Suite::Standard, live.id, |context| {
             StreamSealer::begin(key, context, out)
         })
     }
@@ -238,7 +291,7 @@ impl LiveKeys {
     ) -> Result<StreamOpener, Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let header = header.try_into().map_err(|_| Cause::Tag)?;
-        let live = self.opening(id, purpose)?;
+        let live = self.opening(Reader::Anyone, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = self.place(Content::Value, purpose, cell);
         place.with_context(Suite::Standard, id, |context| {
@@ -255,9 +308,10 @@ impl LiveKeys {
         salt: [u8; SALT_LEN],
         max_field: usize,
     ) -> Result<WholeSealer, SealError> {
-        let (id, key) = self.standard(purpose.as_str())?;
+        let (live, key) = self.standard(purpose.as_str())?;
+        live.usage.count(0)?;
         let place = self.record_place(purpose, table, row);
-        WholeSealer::begin(key, id, &place, salt, max_field)
+        WholeSealer::begin(key, live.id, &place, salt, max_field)
     }
 
     /// The key that opens a whole record, by its head.
@@ -270,7 +324,7 @@ impl LiveKeys {
         max_field: usize,
     ) -> Result<RecordKey, Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
-        let live = self.opening(id, purpose)?;
+        let live = self.opening(Reader::Anyone, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = self.record_place(purpose, table, row);
         RecordKey::resume(key, id, &place, header, max_field)

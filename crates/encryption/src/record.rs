@@ -73,6 +73,9 @@ enum WireRole {
 enum WireState {
     Primary,
     DecryptOnly,
+    Drained,
+    Suspended,
+    Compromised,
     Destroyed,
 }
 
@@ -178,6 +181,9 @@ fn to_wire(key: &StoredKey) -> WireKey {
         state: match key.state {
             KeyState::Primary => WireState::Primary,
             KeyState::DecryptOnly => WireState::DecryptOnly,
+            KeyState::Drained => WireState::Drained,
+            KeyState::Suspended => WireState::Suspended,
+            KeyState::Compromised => WireState::Compromised,
             KeyState::Destroyed => WireState::Destroyed,
         },
         created: key.created.nanos(),
@@ -199,6 +205,9 @@ fn from_wire(wire: WireKey) -> Result<StoredKey, CryptoError> {
         state: match wire.state {
             WireState::Primary => KeyState::Primary,
             WireState::DecryptOnly => KeyState::DecryptOnly,
+            WireState::Drained => KeyState::Drained,
+            WireState::Suspended => KeyState::Suspended,
+            WireState::Compromised => KeyState::Compromised,
             WireState::Destroyed => KeyState::Destroyed,
         },
         created: Timestamp::from_nanos(wire.created),
@@ -289,6 +298,9 @@ mod tests {
                 key(2, KeyRole::Wrapping, KeyState::Primary),
                 key(3, KeyRole::data("records"), KeyState::DecryptOnly),
                 key(4, KeyRole::data("records"), KeyState::Primary),
+                key(5, KeyRole::data("records"), KeyState::Drained),
+                key(6, KeyRole::data("records"), KeyState::Suspended),
+                key(7, KeyRole::data("records"), KeyState::Compromised),
             ],
             low_cardinality: vec!["patients/sex".into()],
             indexes: Vec::new(),

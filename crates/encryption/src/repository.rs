@@ -74,7 +74,7 @@ impl Keysets {
     }
 }
 
-fn partition(scope: SealScope) -> Partition {
+pub(crate) fn partition(scope: SealScope) -> Partition {
     match scope.tenant() {
         None => Partition::system(SERVICE),
         Some(tenant) => Partition::tenant(tenant, SERVICE),

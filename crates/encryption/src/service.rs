@@ -115,6 +115,50 @@ pub trait Encryption: Sealer {
         approval: ShredApproval,
     ) -> Result<DestroyedScope, CryptoError>;
 
+    /// Changes what one data key may do: suspends it, lets it open again, declares it compromised, or
+    /// takes back that it is drained. Returns the state from before.
+    ///
+    /// One compare-and-swap of the scope's keys. Here the new state holds on return; another process may
+    /// go by the old one for at most [`cache_ttl`](crate::EncryptionConfig::cache_ttl). Idempotent: a key
+    /// that is in that state already stays there, and no event is emitted. A dropped call goes on to its
+    /// end. Emits KEY-006 afterwards.
+    ///
+    /// A primary key must first be replaced ([`Self::turn_epoch`]); [`KeyState::Drained`] comes only from
+    /// a rotation's proof, [`KeyState::Destroyed`] only from [`Self::destroy_key`].
+    ///
+    /// # Errors
+    /// [`CryptoError::KeyState`] for a change that is not allowed, also for every change of a
+    /// key-encryption key; [`SealError::UnknownKey`]; [`CryptoError::Conflict`],
+    /// [`CryptoError::Unaudited`] as above.
+    async fn set_key_state(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        key: KeyId,
+        to: KeyState,
+    ) -> Result<KeyState, CryptoError>;
+
+    /// Destroys one data key that a rotation has proven drained: what may still be sealed under it, in a
+    /// backup or in a place that the rotation did not know, never opens again.
+    ///
+    /// KEY-003 comes first: without its entry nothing is destroyed. Idempotent: a destroyed key stays so
+    /// without a second entry. A dropped call goes on to its end.
+    ///
+    /// # Errors
+    /// [`CryptoError::KeyState`] for a key that is not [`KeyState::Drained`]; [`SealError::UnknownKey`];
+    /// [`CryptoError::Unrecorded`], [`CryptoError::Conflict`]; errors of the store.
+    async fn destroy_key(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        key: KeyId,
+        approval: ShredApproval,
+    ) -> Result<(), CryptoError>;
+
+    /// Whether `sealed` was sealed in an earlier epoch of the scope. Synchronous: it goes by the keys at
+    /// hand, and says `false` if there are none or if they do not have the named key.
+    fn is_stale(&self, scope: SealScope, sealed: &[u8]) -> bool;
+
     /// The scope's keys and their states, oldest first. Unwraps nothing. Cancel-safe.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ mod wire;
 
 pub use backend::kv::{KvTenants, TenantParts};
 pub use backend::sqlite::{
-    DbError, Migration, Row, SqlValue, SqliteParts, SqliteTenants, TenantDb,
+    DbError, Migration, Row, RowIds, SqlValue, SqliteParts, SqliteRotation, SqliteTenants, TenantDb,
 };
 pub use config::{
     APPROVALS_NEEDED, MAX_APPROVERS, MAX_HOLDS, MAX_PAGE, MAX_PREFIXES, SqliteConfig, TenantConfig,

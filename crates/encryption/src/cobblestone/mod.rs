@@ -42,6 +42,8 @@ const MAX_CHUNKS: u64 = 1 << 38;
 pub(crate) enum Cause {
     /// No such key.
     Key,
+    /// The key is suspended or compromised.
+    Held,
     /// The commitment differs: another key, another context, or a changed header.
     Context,
     /// A chunk does not authenticate, or the length is impossible.
@@ -49,8 +51,11 @@ pub(crate) enum Cause {
 }
 
 impl From<Cause> for SealError {
-    fn from(_: Cause) -> Self {
-        Self::Authentication
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Held => Self::Disabled,
+            Cause::Key | Cause::Context | Cause::Tag => Self::Authentication,
+        }
     }
 }
 

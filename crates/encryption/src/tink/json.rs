@@ -12,8 +12,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{MAX_TINK_KEYSET, TinkKey, proto, type_url};
 use crate::error::CryptoError;
-use crate::keyset::{KeyId, KeyState, MAX_KEYS};
+use crate::keyset::{KeyId, MAX_KEYS};
 use crate::material::KeyMaterial;
+use crate::state::KeyState;
 
 /// More than the JSON of one key takes.
 const KEY_LEN: usize = 400;
@@ -83,7 +84,9 @@ fn to_wire(suite: Suite, key: &TinkKey) -> WireKey {
         key_material_type: SYMMETRIC.to_owned(),
     });
     let status = match key.state {
-        KeyState::Primary | KeyState::DecryptOnly => ENABLED,
+        KeyState::Primary | KeyState::DecryptOnly | KeyState::Drained => ENABLED,
+        // Not for everybody to open with.
+        KeyState::Suspended | KeyState::Compromised => DISABLED,
         KeyState::Destroyed => DESTROYED,
     };
     WireKey {
@@ -134,8 +137,8 @@ fn from_wire(suite: Suite, wire: &WireKey, primary: u32) -> Result<TinkKey, Cryp
         _ if wire.key_id == primary => {
             return Err(CryptoError::Tink("primary key is not enabled"));
         }
+        DISABLED => KeyState::Suspended,
         DESTROYED => KeyState::Destroyed,
-        DISABLED => return Err(CryptoError::Tink("a key is disabled")),
         _ => return Err(CryptoError::Tink("unknown status of a key")),
     };
     let material = match (state, &wire.key_data) {

@@ -16,8 +16,9 @@ use std::fmt;
 
 use eonpro_core::phi::Suite;
 
-use crate::keyset::{KeyId, KeyState};
+use crate::keyset::KeyId;
 use crate::material::KeyMaterial;
+use crate::state::KeyState;
 
 pub(crate) use json::{read, write};
 

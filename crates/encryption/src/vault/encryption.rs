@@ -14,8 +14,10 @@ use crate::cipher::TenantCipher;
 use crate::error::CryptoError;
 use crate::index_status::{IndexScan, IndexStatus};
 use crate::key_type::KeyType;
+use crate::keyset::{KeyId, KeyState};
 use crate::primitives::CryptoProfile;
 use crate::service::{Encryption, KeyStatus, KeyTurned, ShredApproval};
+use crate::state::Means;
 
 impl Vault {
     /// Runs a change of keys to its end and reports it, even if the caller goes away.
@@ -38,7 +40,7 @@ impl Vault {
 impl Encryption for Vault {
     async fn warm(&self, scope: &TenantScope) -> Result<TenantCipher, CryptoError> {
         let timer = self.inner.timer("warm");
-        let live = timer.end(self.inner.live(SealScope::from(scope)).await)?;
+        let live = timer.end(self.inner.rested(SealScope::from(scope)).await)?;
         Ok(self.inner.cipher(scope, live))
     }
 
@@ -106,6 +108,39 @@ impl Encryption for Vault {
             inner.shred(&cx, scope, approval).await
         })
         .await
+    }
+
+    async fn set_key_state(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        key: KeyId,
+        to: KeyState,
+    ) -> Result<KeyState, CryptoError> {
+        let cx = cx.clone();
+        self.change("set_key_state", |inner| async move {
+            inner.set_key_state(&cx, scope, key, to, Means::Call).await
+        })
+        .await
+    }
+
+    async fn destroy_key(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        key: KeyId,
+        approval: ShredApproval,
+    ) -> Result<(), CryptoError> {
+        let cx = cx.clone();
+        self.change("destroy_key", |inner| async move {
+            inner.destroy_key(&cx, scope, key, approval).await
+        })
+        .await
+    }
+
+    fn is_stale(&self, scope: SealScope, sealed: &[u8]) -> bool {
+        let fresh = self.inner.cache.slot(scope).fresh(self.inner.now());
+        fresh.is_some_and(|live| live.is_stale(sealed))
     }
 
     async fn keys(&self, scope: SealScope) -> Result<Vec<KeyStatus>, CryptoError> {

@@ -9,8 +9,9 @@ use super::{Inner, MAX_ATTEMPTS, Vault};
 use crate::error::CryptoError;
 use crate::events;
 use crate::key_type::KeyType;
-use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, ScopeRecord, StoredKey};
+use crate::keyset::{KeyId, KeyRole, Keyset, MAC, ScopeRecord, StoredKey};
 use crate::live::Wrapping;
+use crate::state::KeyState;
 use crate::tink::{self, KeyExport, TinkKey};
 
 impl Vault {
@@ -18,7 +19,8 @@ impl Vault {
     ///
     /// Compact keys are of Tink's type `XAesGcmKey` and deterministic ones of `AesSivKey`, so every
     /// Tink library opens values with them; keys of the standard suite are of a type of ours. The
-    /// associated data is what `docs/formats/encryption.md` calls the context. Emits KEY-006 first:
+    /// associated data is what `docs/formats/encryption.md` calls the context. Keys that are suspended
+    /// or compromised are disabled in it. Emits KEY-006 first:
     /// without its entry no key leaves. Changes nothing; a dropped call may have left the entry.
     ///
     /// # Errors
@@ -41,8 +43,8 @@ impl Vault {
     }
 
     /// Takes the keys of a Tink keyset, as [`Self::export_tink_keyset`] and Tink's libraries write
-    /// it, into the scope's keys of the type `of`. Its primary seals from now on, the others open;
-    /// each is of an epoch of its own, in the order of the keyset and the primary last.
+    /// it, into the scope's keys of the type `of`. Its primary seals from now on, the others open, and
+    /// disabled ones are suspended; each is of an epoch of its own, in the order of the keyset and the primary last.
     ///
     /// All keys or none, in one commit; afterwards emits KEY-001 for each. A repeat is refused, for
     /// the ids are taken. A dropped call goes on to its end. Answers with the ids, in the order of
@@ -144,8 +146,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = self.unlock(scope, &keyset, &kek, version, expires)?;
-            slot.put(live.into());
+            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
             return Ok(());
         }
         Err(CryptoError::Conflict)
@@ -192,7 +193,7 @@ impl Inner {
                 KeyState::Primary => {
                     keyset.install(stored, KeyState::DecryptOnly)?;
                 }
-                KeyState::DecryptOnly | KeyState::Destroyed => keyset.keys.push(stored),
+                _ => keyset.keys.push(stored),
             }
         }
         Ok(())
@@ -206,8 +207,8 @@ fn exported(keyset: &Keyset, role: &str, wrapping: &Wrapping) -> Result<Vec<Tink
     stored.sort_by_key(|key| key.epoch);
     let keys = stored.into_iter().map(|key| {
         let material = match key.state {
-            KeyState::Primary | KeyState::DecryptOnly => Some(wrapping.unwrap(key)?),
             KeyState::Destroyed => None,
+            _ => Some(wrapping.unwrap(key)?),
         };
         Ok(TinkKey {
             id: key.id,

@@ -1,7 +1,5 @@
 //! Blind indexes rotated: each move is one compare-and-swap of the scope's keyset.
 
-use std::sync::Arc;
-
 use eonpro_core::RequestContext;
 use eonpro_core::phi::IndexDef;
 use eonpro_core::port::SealScope;
@@ -62,8 +60,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = self.unlock(scope, &keyset, &kek, version, expires)?;
-            slot.put(Arc::new(live));
+            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
             return Ok((before, after));
         }
         Err(CryptoError::Conflict)

@@ -5,8 +5,11 @@ mod encryption;
 mod exchange;
 mod indexing;
 mod onboarding;
+mod rotating;
 mod sealer;
+mod states;
 mod turning;
+mod wear;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,10 +36,11 @@ use crate::error::CryptoError;
 use crate::events::{self, Refusal};
 use crate::key_type::KeyType;
 use crate::keyset::{KeyId, Keyset};
-use crate::live::LiveKeys;
+use crate::live::{LiveKeys, Meter};
 use crate::random::SaltPool;
 use crate::repository::Keysets;
 use crate::root::{RootKey, WrapContext};
+use crate::usage::Bounds;
 
 /// How often a change of keys is tried again when other writers win.
 const MAX_ATTEMPTS: usize = 8;
@@ -222,21 +226,38 @@ impl Inner {
             other => other?,
         };
         let kek = self.wrapping_key(scope, &keyset).await?;
-        let live = self.unlock(scope, &keyset, &kek, version, expires)?;
-        let live = Arc::new(live);
-        slot.put(Arc::clone(&live));
-        Ok(live)
+        self.unlock(scope, slot, &keyset, &kek, version, expires)
     }
 
+    /// Unwraps the data keys of `keyset` and puts them at hand.
     fn unlock(
         &self,
         scope: SealScope,
+        slot: &Slot,
         keyset: &Keyset,
         kek: &KeyBytes<32>,
         version: Version,
         expires: Monotonic,
-    ) -> Result<LiveKeys, CryptoError> {
-        LiveKeys::unlock(scope, keyset, kek, version, expires, self.config.primitives)
+    ) -> Result<Arc<LiveKeys>, CryptoError> {
+        let meter = Meter {
+            usages: &slot.usages,
+            bounds: Bounds {
+                messages: self.config.max_key_messages,
+                bytes: self.config.max_key_bytes,
+            },
+        };
+        let live = LiveKeys::unlock(
+            scope,
+            keyset,
+            kek,
+            version,
+            expires,
+            meter,
+            self.config.primitives,
+        )?;
+        let live = Arc::new(live);
+        slot.put(Arc::clone(&live));
+        Ok(live)
     }
 
     fn lease(&self) -> Monotonic {

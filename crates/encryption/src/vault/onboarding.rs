@@ -20,11 +20,12 @@ use crate::cache::Slot;
 use crate::error::CryptoError;
 use crate::events;
 use crate::key_type::{KeyType, split_role};
-use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, STANDARD, ScopeRecord, StoredKey};
+use crate::keyset::{KeyId, KeyRole, Keyset, STANDARD, ScopeRecord, StoredKey};
 use crate::live::{LiveKeys, Wrapping};
 use crate::material::KeyMaterial;
 use crate::random::{fill_random, random_key};
 use crate::root::WrapContext;
+use crate::state::KeyState;
 
 impl Inner {
     /// Creates what is missing of the standard keys, and announces what was not announced.
@@ -49,7 +50,7 @@ impl Inner {
     ) -> Result<Arc<LiveKeys>, CryptoError> {
         let live = self.live(scope).await?;
         if may_seal(&live, scope, of) {
-            return Ok(live);
+            return self.unworn(scope, of, live).await;
         }
         let this = Arc::clone(self);
         let added = task::outlive(async move { this.add_type(scope, of).await });
@@ -105,8 +106,7 @@ impl Inner {
                     }
                 }
             };
-            let live = self.unlock(scope, &keyset, &kek, version, expires)?;
-            slot.put(Arc::new(live));
+            self.unlock(scope, slot, &keyset, &kek, version, expires)?;
             return Ok(());
         }
         Err(CryptoError::Conflict)
@@ -150,7 +150,7 @@ impl Inner {
         self.mark_announced(scope, slot, &told).await
     }
 
-    async fn mark_announced(
+    pub(super) async fn mark_announced(
         &self,
         scope: SealScope,
         slot: &Slot,
@@ -168,7 +168,7 @@ impl Inner {
                 other => {
                     other?;
                     if let Some(live) = slot.get() {
-                        live.mark_announced();
+                        live.mark_announced(told);
                     }
                     return Ok(());
                 }

@@ -2,8 +2,6 @@
 //!
 //! Each change is one compare-and-swap of the scope's keyset, tried again when another writer wins.
 
-use std::sync::Arc;
-
 use eonpro_core::RequestContext;
 use eonpro_core::phi::Suite;
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
@@ -11,11 +9,12 @@ use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
 use super::{Inner, MAX_ATTEMPTS};
 use crate::error::CryptoError;
 use crate::events;
-use crate::key_type::KeyType;
-use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
+use crate::key_type::{KeyType, split_role};
+use crate::keyset::{KeyId, KeyRole, Keyset, MAC, ScopeRecord, StoredKey, Tombstone};
 use crate::live::Wrapping;
 use crate::record;
 use crate::service::{KeyTurned, ShredApproval};
+use crate::state::KeyState;
 
 impl Inner {
     pub(super) async fn turn_epoch(
@@ -25,44 +24,53 @@ impl Inner {
         of: KeyType,
     ) -> Result<KeyTurned, CryptoError> {
         self.check_open()?;
-        // Their results are stored and compared: a new epoch would lose every hit.
-        let compared = of.purpose == KeyPurpose::SEARCH
-            || of.purpose.as_str() == MAC
-            || of.suite == Suite::Deterministic;
-        if compared {
+        let role = of.role();
+        if !may_turn(&role) {
             return Err(SealError::Unsupported.into());
         }
-        let turned = self.commit_epoch(scope, of).await?;
-        events::rotated(&self.emitter, cx, scope, &of.role(), turned)
+        let turned = self.commit_epoch(scope, &role, None).await?;
+        let turned = turned.ok_or(CryptoError::Conflict)?;
+        events::rotated(&self.emitter, cx, scope, &role, turned)
             .await
             .map_err(CryptoError::Unaudited)?;
         Ok(turned)
     }
 
-    async fn commit_epoch(&self, scope: SealScope, of: KeyType) -> Result<KeyTurned, CryptoError> {
-        let role = of.role();
+    /// Commits a new epoch. With `only_if`, only while that key is the primary: `None` if another writer
+    /// was quicker, whose keys are then at hand. Such an epoch is stored as not announced, so that
+    /// its audit entry is made up for by `provision` if this process does not live to make it.
+    pub(super) async fn commit_epoch(
+        &self,
+        scope: SealScope,
+        role: &str,
+        only_if: Option<KeyId>,
+    ) -> Result<Option<KeyTurned>, CryptoError> {
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let expires = self.lease();
             slot.begin_fetch();
             let (mut keyset, version) = self.keysets.live(scope).await?;
-            if keyset.lacks(&role) {
+            let present = keyset.primary(&KeyRole::data(role)).map(|key| key.id);
+            if present.is_none() {
                 return Err(SealError::UnknownKey.into());
             }
             let kek = self.wrapping_key(scope, &keyset).await?;
-            let mut key = self.fresh_data_key(scope, &keyset, &kek, &role)?;
+            if only_if.is_some() && only_if != present {
+                self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+                return Ok(None);
+            }
+            let mut key = self.fresh_data_key(scope, &keyset, &kek, role)?;
             // KEY-002 tells of it.
-            key.announced = true;
+            key.announced = only_if.is_none();
             let turned = install(&mut keyset, key, KeyState::DecryptOnly)?;
             let record = ScopeRecord::Live(keyset.clone());
             let version = match self.keysets.replace(scope, Some(version), &record).await {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = self.unlock(scope, &keyset, &kek, version, expires)?;
-            slot.put(Arc::new(live));
-            return Ok(turned);
+            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+            return Ok(Some(turned));
         }
         Err(CryptoError::Conflict)
     }
@@ -110,8 +118,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let live = self.unlock(scope, &proven, &new_kek, version, expires)?;
-            slot.put(Arc::new(live));
+            self.unlock(scope, &slot, &proven, &new_kek, version, expires)?;
             return Ok(turned);
         }
         Err(CryptoError::Conflict)
@@ -198,6 +205,13 @@ impl Inner {
         }
         Err(CryptoError::Conflict)
     }
+}
+
+/// Whether a purpose's key may have a second epoch. The results of search and MAC keys are stored and
+/// compared: a new epoch would lose every hit.
+pub(super) fn may_turn(role: &str) -> bool {
+    let (purpose, suite) = split_role(role);
+    purpose != KeyPurpose::SEARCH.as_str() && purpose != MAC && suite != Suite::Deterministic
 }
 
 fn install(

@@ -16,9 +16,10 @@ use super::{
 use crate::backend::{KeyFile, Keyring};
 use crate::cobblestone::InputKey;
 use crate::envelope::scope_bytes;
-use crate::keyset::{KeyRole, KeyState, StoredKey};
+use crate::keyset::{KeyRole, StoredKey};
 use crate::live::{Wrapping, derive_mac_key};
 use crate::root::{RootKey, RootKeyId, WrapContext};
+use crate::state::KeyState;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 

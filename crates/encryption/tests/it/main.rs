@@ -9,11 +9,17 @@ mod record;
 #[cfg(test)]
 mod root;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod sealing;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
 mod shred;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod suites;
 #[cfg(test)]
@@ -24,5 +30,7 @@ mod tink;
 mod ui;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wear;
 #[cfg(test)]
 mod worked_example;

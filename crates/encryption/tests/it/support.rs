@@ -18,7 +18,8 @@ use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_core::{RequestContext, TenantScope};
 use eonpro_encryption::backend::EphemeralRoot;
 use eonpro_encryption::{
-    CryptoError, Encryption as _, RootKey, RootKeyId, Vault, VaultParts, WrapContext,
+    CryptoError, Encryption as _, EncryptionConfig, RootKey, RootKeyId, Vault, VaultParts,
+    WrapContext,
 };
 use eonpro_testkit::RecordingSink;
 use futures_util::stream::BoxStream;
@@ -106,6 +107,7 @@ impl RootKey for CountingRoot {
 pub(crate) struct MeddledStore {
     pub(crate) inner: Arc<MemoryKeyValue>,
     pub(crate) reads: AtomicUsize,
+    pub(crate) refuses: AtomicBool,
     rival: Mutex<Option<(Vault, SealScope)>>,
 }
 
@@ -114,6 +116,7 @@ impl MeddledStore {
         Arc::new(Self {
             inner: Arc::new(MemoryKeyValue::new(Arc::<ManualClock>::clone(clock))),
             reads: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
             rival: Mutex::new(None),
         })
     }
@@ -167,6 +170,9 @@ impl KeyValue for MeddledStore {
     }
 
     async fn commit(&self, partition: &Partition, tx: Transaction) -> Result<Version, KvError> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(KvError::Backend("the test lets it fail".into()));
+        }
         let rival = self.rival.lock().unwrap().take();
         if let Some((vault, scope)) = rival {
             vault
@@ -214,21 +220,31 @@ pub(crate) struct House {
     pub(crate) store: Arc<MeddledStore>,
     pub(crate) sink: Arc<RecordingSink>,
     pub(crate) clock: Arc<ManualClock>,
+    config: EncryptionConfig,
 }
 
 impl House {
     pub(crate) async fn build() -> Self {
+        Self::configured(EncryptionConfig::default()).await
+    }
+
+    pub(crate) async fn configured(config: EncryptionConfig) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::EPOCH));
         let root = CountingRoot::new();
         let store = MeddledStore::new(&clock);
         let sink = RecordingSink::new();
-        let vault = vault(
-            &root,
-            &store,
-            sink.emitter(Arc::<ManualClock>::clone(&clock)),
-        )
-        .await;
+        let emitter = sink.emitter(Arc::<ManualClock>::clone(&clock));
+        let state: Arc<dyn KeyValue> = Arc::<MeddledStore>::clone(&store);
+        let parts = VaultParts {
+            root: Arc::<CountingRoot>::clone(&root),
+            state,
+            emitter,
+            observer: Arc::new(NoObserver),
+            config: config.clone(),
+        };
+        let vault = Vault::open(parts).await.unwrap();
         Self {
+            config,
             vault,
             root,
             store,
@@ -251,7 +267,14 @@ impl House {
     pub(crate) async fn another_process(&self) -> Vault {
         let emitter = self.sink.emitter(Arc::<ManualClock>::clone(&self.clock));
         let state: Arc<dyn KeyValue> = Arc::<MemoryKeyValue>::clone(&self.store.inner);
-        open(Arc::<CountingRoot>::clone(&self.root), state, emitter).await
+        let parts = VaultParts {
+            root: Arc::<CountingRoot>::clone(&self.root),
+            state,
+            emitter,
+            observer: Arc::new(NoObserver),
+            config: self.config.clone(),
+        };
+        Vault::open(parts).await.unwrap()
     }
 
     pub(crate) fn advance(&self, span: Duration) {

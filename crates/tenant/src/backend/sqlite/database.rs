@@ -31,6 +31,7 @@ use super::value::{Bound, Row, SqlValue};
 pub struct TenantDb<'c> {
     connection: &'c Connection,
     gate: &'c Gate,
+    mode: Mode,
     max_rows: usize,
 }
 
@@ -47,6 +48,15 @@ impl<'c> TenantDb<'c> {
     /// [`DbError::Conflict`] for a key that exists; [`DbError::QueryRefused`];
     /// [`DbError::NotOneStatement`]; others as SQLite reports them.
     pub fn execute(&mut self, sql: &'static str, params: &[SqlValue]) -> Result<usize, DbError> {
+        self.execute_text(sql, params)
+    }
+
+    /// [`Self::execute`], with SQL that this crate made of a schema's names.
+    pub(super) fn execute_text(
+        &mut self,
+        sql: &str,
+        params: &[SqlValue],
+    ) -> Result<usize, DbError> {
         let mut statement = self.bound(sql, params)?;
         statement
             .raw_execute()
@@ -60,6 +70,16 @@ impl<'c> TenantDb<'c> {
     pub fn query<T>(
         &mut self,
         sql: &'static str,
+        params: &[SqlValue],
+        map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Vec<T>, DbError> {
+        self.query_text(sql, params, map)
+    }
+
+    /// [`Self::query`], with SQL that this crate made of a schema's names.
+    pub(super) fn query_text<T>(
+        &mut self,
+        sql: &str,
         params: &[SqlValue],
         mut map: impl FnMut(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Vec<T>, DbError> {
@@ -93,11 +113,57 @@ impl<'c> TenantDb<'c> {
         }
     }
 
-    fn bound(
-        &self,
+    /// The most rows that a query returns.
+    pub(super) fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    /// Runs one of our own statements within the transaction, and tells how many rows it changed.
+    pub(super) fn own_execute(
+        &mut self,
         sql: &'static str,
         params: &[SqlValue],
-    ) -> Result<CachedStatement<'c>, DbError> {
+    ) -> Result<usize, DbError> {
+        self.as_ours(|connection| {
+            let mut statement = connection.prepare(sql)?;
+            statement.execute(rusqlite::params_from_iter(params.iter().map(Bound)))
+        })
+    }
+
+    /// The first row of one of our own queries within the transaction.
+    pub(super) fn own_query<T>(
+        &mut self,
+        sql: &'static str,
+        params: &[SqlValue],
+        map: impl FnOnce(&Row<'_>) -> Result<T, DbError>,
+    ) -> Result<Option<T>, DbError> {
+        let found = self.as_ours(|connection| {
+            let mut statement = connection.prepare(sql)?;
+            let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(Bound)))?;
+            Ok(rows.next()?.map(|row| map(&Row(row))))
+        })?;
+        found.transpose()
+    }
+
+    /// Our tables are out of the application's reach; while exporting nobody writes. Never through the
+    /// cache, where the application could find the statement.
+    fn as_ours<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, DbError> {
+        if self.connection.is_autocommit() {
+            return Err(DbError::Aborted);
+        }
+        if self.mode == Mode::Read {
+            return Err(DbError::QueryRefused);
+        }
+        self.gate.set(Mode::Own);
+        let done = work(self.connection);
+        self.gate.set(self.mode);
+        done.map_err(|error| sqlite(&error))
+    }
+
+    fn bound(&self, sql: &str, params: &[SqlValue]) -> Result<CachedStatement<'c>, DbError> {
         // A conflict clause may have rolled the transaction back; what follows would then commit
         // on its own.
         if self.connection.is_autocommit() {
@@ -140,6 +206,7 @@ pub(super) fn transact<R>(
     let result = work(&mut TenantDb {
         connection: &handle.connection,
         gate: &handle.gate,
+        mode,
         max_rows,
     });
     handle.gate.set(Mode::Closed);

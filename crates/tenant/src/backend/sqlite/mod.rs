@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod migration;
 mod pool;
+mod rotation;
 mod value;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use eonpro_core::time::SharedClock;
 pub use database::TenantDb;
 pub use error::DbError;
 pub use migration::Migration;
+pub use rotation::{RowIds, SqliteRotation};
 pub use value::{Row, SqlValue};
 
 use crate::config::SqliteConfig;

@@ -1,0 +1,241 @@
+//! What one row needs: pure, so that it can be judged without a store.
+//!
+//! Nothing replaces a value before it was opened again and compared with what it replaces: a rotation
+//! must never be the last that could read something.
+
+use eonpro_core::phi::{Cell, Column, IndexDef, PhiValue, Row, Suite, Table};
+use eonpro_core::port::{KeyPurpose, Replacement, RotationCell, RotationRow};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::cobblestone::Cause;
+use crate::envelope::Content;
+use crate::error::CryptoError;
+use crate::key_type::KeyType;
+use crate::keyset::KeyState;
+use crate::live::{LiveKey, LiveKeys, Reader};
+use crate::random::fresh_salt;
+
+/// Reads the stored bytes of a value as the text that its index normalizes; `None` if they are not one.
+pub type TextOf = fn(&[u8]) -> Option<Zeroizing<String>>;
+
+/// The [`TextOf`] of a type: [`text_of::<String>`](text_of) for text.
+#[must_use]
+pub fn text_of<T: PhiValue>(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let mut value = T::read(bytes).ok()?;
+    let text = value
+        .search_text()
+        .map(|text| Zeroizing::new(text.to_string()));
+    value.zeroize();
+    text
+}
+
+/// A blind index and where its tokens are stored.
+#[derive(Debug, Clone)]
+pub struct IndexColumns {
+    /// The index.
+    pub index: IndexDef,
+    /// The column of the tokens of odd versions.
+    pub odd: Column,
+    /// The column of the tokens of even versions.
+    pub even: Column,
+    /// How to read each part, in the order of the index's parts.
+    pub texts: Vec<TextOf>,
+}
+
+impl IndexColumns {
+    /// An index over text columns.
+    #[must_use]
+    pub fn of_text(index: &IndexDef, odd: Column, even: Column) -> Self {
+        Self {
+            index: *index,
+            odd,
+            even,
+            texts: vec![text_of::<String> as TextOf; index.parts.len()],
+        }
+    }
+
+    /// The column of the tokens of `version`.
+    #[must_use]
+    pub fn slot(&self, version: u8) -> Column {
+        if version.is_multiple_of(2) {
+            self.even
+        } else {
+            self.odd
+        }
+    }
+}
+
+/// What became of one row.
+#[derive(Debug, Default)]
+pub(super) struct RowWork {
+    pub(super) changes: Vec<Replacement>,
+    /// The columns that do not open, and why.
+    pub(super) unopened: Vec<(Column, Cause)>,
+}
+
+/// The cells of one table, under one scope's keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub(super) keys: &'a LiveKeys,
+    pub(super) table: Table,
+    pub(super) purpose: KeyPurpose,
+}
+
+impl Bench<'_> {
+    /// Seals anew what an earlier epoch sealed.
+    pub(super) fn reseal(&self, row: &RotationRow) -> Result<RowWork, CryptoError> {
+        let mut work = RowWork::default();
+        for cell in &row.cells {
+            let Some(sealed) = &cell.bytes else {
+                continue;
+            };
+            if self.is_current(sealed) {
+                continue;
+            }
+            let plain = match self.open(row, cell.column, sealed) {
+                Ok(plain) => plain,
+                Err(cause) => {
+                    work.unopened.push((cell.column, cause));
+                    continue;
+                }
+            };
+            // What opened names a key.
+            let suite = self.named(sealed).map(|key| key.key.suite());
+            let suite = suite.ok_or(CryptoError::Unverified)?;
+            let new = self.seal(row, cell.column, suite, &plain)?;
+            let change = Replacement::of(row.row.clone(), cell.column, sealed.clone(), new);
+            work.changes.push(change);
+        }
+        Ok(work)
+    }
+
+    /// Gives the row its token of `version`, if it has none of that version.
+    pub(super) fn fill(
+        &self,
+        row: &RotationRow,
+        columns: &IndexColumns,
+        version: u8,
+    ) -> Result<RowWork, CryptoError> {
+        let mut work = RowWork::default();
+        let slot = columns.slot(version);
+        let held = bytes_of(&row.slots, slot)?;
+        if held.is_some_and(|token| token.first() == Some(&version)) {
+            return Ok(work);
+        }
+        let mut expect = vec![cell(slot, held.map(<[u8]>::to_vec))];
+        let mut texts = Vec::with_capacity(columns.texts.len());
+        for (part, text_of) in columns.index.parts.iter().zip(&columns.texts) {
+            let sealed = bytes_of(&row.cells, part.column)?;
+            expect.push(cell(part.column, sealed.map(<[u8]>::to_vec)));
+            let Some(sealed) = sealed else {
+                // An absent part has no token.
+                return Ok(work);
+            };
+            let text = match self.open(row, part.column, sealed) {
+                Ok(plain) => text_of(&plain).ok_or(Cause::Tag),
+                Err(cause) => Err(cause),
+            };
+            match text {
+                Ok(text) => texts.push(text),
+                Err(cause) => work.unopened.push((part.column, cause)),
+            }
+        }
+        if !work.unopened.is_empty() {
+            return Ok(work);
+        }
+        let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        let slots = self.keys.index(&columns.index, &texts)?;
+        if let Some(token) = slots.version(version) {
+            work.changes.push(Replacement {
+                row: row.row.clone(),
+                expect,
+                set: vec![cell(slot, Some(token.as_bytes().to_vec()))],
+            });
+        }
+        Ok(work)
+    }
+
+    fn is_current(&self, sealed: &[u8]) -> bool {
+        self.named(sealed).is_some_and(|key| {
+            key.state == KeyState::Primary && *key.purpose == *self.purpose.as_str()
+        })
+    }
+
+    /// The key that sealed it.
+    fn named(&self, sealed: &[u8]) -> Option<&LiveKey> {
+        crate::envelope::split(sealed).and_then(|(id, _)| self.keys.key(id))
+    }
+
+    fn open(
+        &self,
+        row: &RotationRow,
+        column: Column,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let named = Row::named(&row.row).ok_or(Cause::Context)?;
+        let cell = Cell::new(self.table, column, named);
+        self.keys.open_as(
+            Reader::Rotation,
+            Content::Value,
+            self.purpose,
+            &cell,
+            sealed,
+        )
+    }
+
+    fn seal(
+        &self,
+        row: &RotationRow,
+        column: Column,
+        suite: Suite,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        let named = Row::named(&row.row).ok_or(CryptoError::Record("row without a name"))?;
+        let cell = Cell::new(self.table, column, named);
+        let of = KeyType {
+            purpose: self.purpose,
+            suite,
+        };
+        let mut new = Vec::new();
+        self.keys
+            .seal(Content::Value, of, &cell, fresh_salt, plain, &mut new)?;
+        let back = self.open(row, column, &new);
+        let same = back.is_ok_and(|back| bool::from(back.ct_eq(plain)));
+        if same {
+            Ok(new)
+        } else {
+            Err(CryptoError::Unverified)
+        }
+    }
+}
+
+/// Takes the row's token of `version` away.
+pub(super) fn empty(
+    row: &RotationRow,
+    columns: &IndexColumns,
+    version: u8,
+) -> Result<RowWork, CryptoError> {
+    let mut work = RowWork::default();
+    let slot = columns.slot(version);
+    if let Some(token) = bytes_of(&row.slots, slot)? {
+        work.changes.push(Replacement {
+            row: row.row.clone(),
+            expect: vec![cell(slot, Some(token.to_vec()))],
+            set: vec![cell(slot, None)],
+        });
+    }
+    Ok(work)
+}
+
+fn cell(column: Column, bytes: Option<Vec<u8>>) -> RotationCell {
+    RotationCell { column, bytes }
+}
+
+fn bytes_of(cells: &[RotationCell], column: Column) -> Result<Option<&[u8]>, CryptoError> {
+    let found = cells.iter().find(|cell| cell.column == column);
+    let found = found.ok_or(CryptoError::Config(
+        "a source that has the columns of the index",
+    ))?;
+    Ok(found.bytes.as_deref())
+}

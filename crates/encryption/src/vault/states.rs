@@ -1,0 +1,124 @@
+//! One data key put into another state, or destroyed: each a compare-and-swap of the scope's keyset.
+
+use eonpro_core::RequestContext;
+use eonpro_core::port::kv::Version;
+use eonpro_core::port::{SealError, SealScope};
+
+use super::{Inner, MAX_ATTEMPTS};
+use crate::error::CryptoError;
+use crate::events;
+use crate::keyset::{KeyId, KeyRole, Keyset, ScopeRecord, StoredKey};
+use crate::service::ShredApproval;
+use crate::state::{KeyState, Means};
+
+impl Inner {
+    /// Puts a data key into another state by the means at hand. Returns the state from before.
+    pub(crate) async fn set_key_state(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        id: KeyId,
+        to: KeyState,
+        means: Means,
+    ) -> Result<KeyState, CryptoError> {
+        self.check_open()?;
+        let (from, now) = self.commit_state(scope, id, to, means).await?;
+        if from != to {
+            events::state_changed(&self.emitter, cx, scope, &now, from)
+                .await
+                .map_err(CryptoError::Unaudited)?;
+        }
+        Ok(from)
+    }
+
+    pub(super) async fn destroy_key(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        id: KeyId,
+        approval: ShredApproval,
+    ) -> Result<(), CryptoError> {
+        self.check_open()?;
+        let (keyset, _) = self.keysets.live(scope).await?;
+        let stored = data_key(&keyset, id)?;
+        if stored.state == KeyState::Destroyed {
+            return Ok(());
+        }
+        allow(stored, KeyState::Destroyed, Means::Approval)?;
+        events::key_destroyed(&self.emitter, cx, scope, stored, approval)
+            .await
+            .map_err(CryptoError::Unrecorded)?;
+        self.commit_state(scope, id, KeyState::Destroyed, Means::Approval)
+            .await?;
+        Ok(())
+    }
+
+    async fn commit_state(
+        &self,
+        scope: SealScope,
+        id: KeyId,
+        to: KeyState,
+        means: Means,
+    ) -> Result<(KeyState, StoredKey), CryptoError> {
+        let slot = self.cache.slot(scope);
+        let _gate = slot.gate.lock().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let expires = self.lease();
+            slot.begin_fetch();
+            let (mut keyset, before) = self.keysets.live(scope).await?;
+            let stored = data_key(&keyset, id)?;
+            let from = stored.state;
+            if from == to {
+                return Ok((from, stored.clone()));
+            }
+            allow(stored, to, means)?;
+            let now = change(&mut keyset, id, to)?;
+            let version = match self.commit_keyset(scope, before, &keyset).await {
+                Err(CryptoError::Conflict) => continue,
+                other => other?,
+            };
+            let kek = self.wrapping_key(scope, &keyset).await?;
+            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+            return Ok((from, now));
+        }
+        Err(CryptoError::Conflict)
+    }
+
+    async fn commit_keyset(
+        &self,
+        scope: SealScope,
+        before: Version,
+        keyset: &Keyset,
+    ) -> Result<Version, CryptoError> {
+        let record = ScopeRecord::Live(keyset.clone());
+        self.keysets.replace(scope, Some(before), &record).await
+    }
+}
+
+fn data_key(keyset: &Keyset, id: KeyId) -> Result<&StoredKey, CryptoError> {
+    let found = keyset.keys.iter().find(|key| key.id == id);
+    found.ok_or_else(|| SealError::UnknownKey.into())
+}
+
+fn allow(stored: &StoredKey, to: KeyState, means: Means) -> Result<(), CryptoError> {
+    let is_data = matches!(stored.role, KeyRole::Data(_));
+    if is_data && stored.state.means(to) == Some(means) {
+        return Ok(());
+    }
+    Err(CryptoError::KeyState {
+        from: stored.state,
+        to,
+    })
+}
+
+fn change(keyset: &mut Keyset, id: KeyId, to: KeyState) -> Result<StoredKey, CryptoError> {
+    let found = keyset.keys.iter_mut().find(|key| key.id == id);
+    let key = found.ok_or(SealError::UnknownKey)?;
+    key.state = to;
+    if to == KeyState::Destroyed {
+        key.wrapped.clear();
+    }
+    let now = key.clone();
+    keyset.check()?;
+    Ok(now)
+}

@@ -1,0 +1,180 @@
+//! What a key may still do, and how that changes.
+
+use eonpro_core::port::{SealError, SealScope, Sealer as _};
+use eonpro_encryption::{CryptoError, Encryption as _, KeyId, KeyRole, KeyState, ShredApproval};
+use eonpro_testkit::scope;
+
+use crate::support::{House, RECORDS, cell, chore};
+
+/// A tenant with a value under a records key that only opens any more.
+async fn turned() -> (House, SealScope, Vec<u8>, KeyId) {
+    let tenant = scope(1);
+    let house = House::with_tenants(&[&tenant]).await;
+    let ours = SealScope::from(&tenant);
+    let sealed = house.vault.seal(ours, RECORDS, &cell(b"r"), b"x").await;
+    let turned = house.vault.turn_epoch(&chore(), ours, RECORDS.into()).await;
+    house.sink.clear();
+    (house, ours, sealed.unwrap(), turned.unwrap().old)
+}
+
+fn approval() -> ShredApproval {
+    ShredApproval {
+        approver: eonpro_core::id::ActorId::new("officer").unwrap(),
+        second_approver: None,
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_key_opens_nothing_until_it_is_allowed_to_again() {
+    let (house, ours, sealed, old) = turned().await;
+    let (vault, cx, place) = (&house.vault, chore(), cell(b"r"));
+    let set = async |to| vault.set_key_state(&cx, ours, old, to).await;
+    let cipher = vault.warm(&scope(1)).await.unwrap();
+
+    assert_eq!(
+        set(KeyState::Suspended).await.unwrap(),
+        KeyState::DecryptOnly
+    );
+    let refused = vault.open(ours, RECORDS, &place, &sealed).await;
+    assert!(matches!(refused, Err(SealError::Disabled)));
+    let refused = cipher.open(RECORDS, &place, &sealed);
+    assert!(matches!(refused, Err(SealError::Disabled)));
+    // Rewrapped all the same: the hold ends some day.
+    vault.rewrap_keys(&cx, ours).await.unwrap();
+
+    assert_eq!(
+        set(KeyState::DecryptOnly).await.unwrap(),
+        KeyState::Suspended
+    );
+    assert!(vault.open(ours, RECORDS, &place, &sealed).await.is_ok());
+    assert_eq!(
+        set(KeyState::DecryptOnly).await.unwrap(),
+        KeyState::DecryptOnly
+    );
+    let told = house.sink.codes();
+    assert_eq!(told.iter().filter(|code| **code == "KEY-006").count(), 2);
+}
+
+#[tokio::test]
+async fn a_compromised_key_opens_nothing_for_applications_and_never_again() {
+    let (house, ours, sealed, old) = turned().await;
+    let (vault, cx) = (&house.vault, chore());
+    let other = house.another_process().await;
+    vault
+        .set_key_state(&cx, ours, old, KeyState::Compromised)
+        .await
+        .unwrap();
+    for process in [vault, &other] {
+        let refused = process.open(ours, RECORDS, &cell(b"r"), &sealed).await;
+        assert!(matches!(refused, Err(SealError::Disabled)));
+    }
+    for to in [
+        KeyState::DecryptOnly,
+        KeyState::Suspended,
+        KeyState::Drained,
+    ] {
+        let refused = vault.set_key_state(&cx, ours, old, to).await;
+        assert!(
+            matches!(refused, Err(CryptoError::KeyState { .. })),
+            "{to:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_call_takes_the_primary_away_or_claims_what_needs_proof_or_approval() {
+    let (house, ours, _, old) = turned().await;
+    let (vault, cx) = (&house.vault, chore());
+    let keys = vault.keys(ours).await.unwrap();
+    let find = |role: KeyRole| {
+        let found = keys
+            .iter()
+            .find(|key| key.role == role && key.state == KeyState::Primary);
+        found.unwrap().id
+    };
+    let before = house.record(ours).await;
+    for key in [
+        find(KeyRole::Wrapping),
+        find(KeyRole::Data("records".into())),
+    ] {
+        for to in KeyState::ALL {
+            let done = vault.set_key_state(&cx, ours, key, to).await;
+            let refused = matches!(done, Err(CryptoError::KeyState { .. }));
+            assert!(refused || to == KeyState::Primary, "{to:?}");
+        }
+    }
+    for to in [KeyState::Primary, KeyState::Drained, KeyState::Destroyed] {
+        let refused = vault.set_key_state(&cx, ours, old, to).await;
+        assert!(
+            matches!(refused, Err(CryptoError::KeyState { .. })),
+            "{to:?}"
+        );
+    }
+    let nobody = KeyId::from_be_bytes([0, 0, 0, 9]);
+    let refused = vault
+        .set_key_state(&cx, ours, nobody, KeyState::Suspended)
+        .await;
+    assert!(matches!(
+        refused,
+        Err(CryptoError::Seal(SealError::UnknownKey))
+    ));
+    assert_eq!(house.record(ours).await, before);
+    assert_eq!(house.sink.codes(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_proved_drained_is_not_destroyed() {
+    let (house, ours, sealed, old) = turned().await;
+    let (vault, cx) = (&house.vault, chore());
+    for to in [
+        KeyState::DecryptOnly,
+        KeyState::Suspended,
+        KeyState::Compromised,
+    ] {
+        vault.set_key_state(&cx, ours, old, to).await.unwrap();
+        let refused = vault.destroy_key(&cx, ours, old, approval()).await;
+        assert!(
+            matches!(refused, Err(CryptoError::KeyState { .. })),
+            "{to:?}"
+        );
+    }
+    assert!(!house.sink.codes().contains(&"KEY-003"));
+    assert!(house.vault.is_stale(ours, &sealed));
+}
+
+#[tokio::test]
+async fn a_change_that_another_writer_overtakes_is_made_on_top_of_it() {
+    let (house, ours, _, old) = turned().await;
+    house
+        .store
+        .let_rival_win_once(house.another_process().await, ours);
+    house
+        .vault
+        .set_key_state(&chore(), ours, old, KeyState::Suspended)
+        .await
+        .unwrap();
+    let keys = house.vault.keys(ours).await.unwrap();
+    let records = keys.iter().filter(|key| key.role.name() == "records");
+    let states: Vec<_> = records.map(|key| (key.epoch, key.state)).collect();
+    assert_eq!(
+        states,
+        [
+            (1, KeyState::Suspended),
+            (2, KeyState::DecryptOnly),
+            (3, KeyState::Primary)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_value_is_stale_once_its_epoch_is_over() {
+    let (house, ours, old, _) = turned().await;
+    let cipher = house.vault.warm(&scope(1)).await.unwrap();
+    let new = cipher.seal(RECORDS, &cell(b"r"), b"x").unwrap();
+    assert!(cipher.is_stale(&old) && house.vault.is_stale(ours, &old));
+    assert!(!cipher.is_stale(&new) && !house.vault.is_stale(ours, &new));
+    for nothing in [&b""[..], b"\x01", b"\x01\x00\x00\x00\x09rest"] {
+        assert!(!cipher.is_stale(nothing) && !house.vault.is_stale(ours, nothing));
+    }
+    assert!(!house.vault.is_stale((&scope(2)).into(), &old));
+}
