@@ -16,6 +16,7 @@ use super::{
 use crate::backend::{KeyFile, Keyring};
 use crate::cobblestone::InputKey;
 use crate::envelope::scope_bytes;
+use crate::key_type::split_role;
 use crate::keyset::{KeyRole, StoredKey};
 use crate::live::{Wrapping, derive_mac_key};
 use crate::root::{RootKey, RootKeyId, WrapContext};
@@ -45,6 +46,9 @@ struct DataKey {
     kek_id: Hex,
     scope: Hex,
     role: String,
+    /// The suite that the role tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suite: Option<String>,
     epoch: u64,
     id: Hex,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +69,7 @@ impl DataKey {
             kek_id: Hex(vec![0x0b, 0, 0, 1]),
             scope: ours(),
             role: role.to_owned(),
+            suite: Some(split_role(role).1.as_str().to_owned()),
             epoch,
             id: Hex(vec![0x0a, 0x1d, 0xc9, 0x95]),
             salt: Some(Hex::from(&counted::<24>(0xa0)[..])),
@@ -107,6 +112,7 @@ impl DataKey {
         test.comment = comment.to_owned();
         test.valid = false;
         (test.salt, test.key, test.context) = (None, None, None);
+        test.suite = None;
         change(&mut test);
         test
     }
@@ -468,6 +474,10 @@ fn every_data_key_unwraps_as_its_vector_says() {
     for test in &tests {
         assert_eq!(test.unwrap(), test.key, "{}", test.comment);
         assert_eq!(test.key.is_some(), test.valid, "{}", test.comment);
+        if let Some(suite) = &test.suite {
+            let (_, told) = split_role(&test.role);
+            assert_eq!(told.as_str(), suite, "{}", test.comment);
+        }
         if let Some(context) = &test.context {
             assert_eq!(context.0, test.context_bytes(), "{}", test.comment);
         }

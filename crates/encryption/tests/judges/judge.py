@@ -220,6 +220,9 @@ def unwrap_data_key(test):
     context = pae(b"eonpro/dek/v1", test["scope"], test["role"].encode(), epoch, test["id"], test["kek_id"])
     if test.get("context") not in (None, context):
         raise AssertionError("another context")
+    suffix = {"standard": "", "compact": "+compact", "deterministic": "+deterministic"}.get(test.get("suite"), "")
+    if not test["role"].endswith(suffix) or (test.get("suite") == "standard" and "+" in test["role"]):
+        raise AssertionError("role and suite disagree")
     key = open_cobblestone(test["kek"], context, test["wrapped"])
     if len(key) != (64 if test["role"].endswith("+deterministic") else 32):
         raise Refused("another length")
