@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::cipher::TenantCipher;
 use crate::events::Refusal;
+use crate::live::Reader;
 use crate::whole::WholeOpener;
 
 const RECORDS: KeyPurpose = KeyPurpose::RECORDS;
@@ -55,7 +56,14 @@ impl FieldOpener for TenantCipher {
     ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
         let keys = self.keys()?;
         let key = keys
-            .resume_record(RECORDS, table, row, head.as_bytes(), self.max_message)
+            .resume_record(
+                Reader::Anyone,
+                RECORDS,
+                table,
+                row,
+                head.as_bytes(),
+                self.max_message,
+            )
             .map_err(|cause| {
                 let epoch = self.epoch_of(&keys, head.as_bytes());
                 let refusal = Refusal::new(table, None, epoch, cause);

@@ -276,6 +276,35 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_line_is_that_of_its_own_index_and_of_no_other() {
+        use eonpro_core::phi::{Column, IndexPart, Normalizer, Table};
+        const fn part(column: &'static str) -> IndexPart {
+            IndexPart {
+                column: Column::new(column),
+                normalizer: Normalizer::Exact,
+            }
+        }
+        let own = IndexDef {
+            table: Table::new("patients"),
+            name: "ssn",
+            bits: 64,
+            version: 1,
+            parts: const { &[part("ssn")] },
+        };
+        let mut others = [own; 4];
+        others[0].table = Table::new("visits");
+        others[1].name = "other";
+        others[2].parts = const { &[part("mrn")] };
+        others[3].parts = const { &[part("ssn"), part("mrn")] };
+        let lines = [StoredIndex::new(&own, stable(7))];
+        assert_eq!(index_status(&lines, &own), stable(7));
+        for other in &others {
+            assert_eq!(index_status(&lines, other), stable(1), "{other:?}");
+            assert!(!StoredIndex::new(other, stable(7)).is_same(&lines[0]));
+        }
+    }
+
+    #[test]
     fn no_move_comes_out_of_turn() {
         let adding = stable(1).begin(SETTLED).unwrap();
         let dropping = adding.finish(&CLEAN, SETTLED, SETTLED).unwrap();

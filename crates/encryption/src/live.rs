@@ -317,6 +317,7 @@ impl LiveKeys {
     /// The key that opens a whole record, by its head.
     pub(crate) fn resume_record(
         &self,
+        reader: Reader,
         purpose: KeyPurpose,
         table: Table,
         row: &Row<'_>,
@@ -324,7 +325,7 @@ impl LiveKeys {
         max_field: usize,
     ) -> Result<RecordKey, Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
-        let live = self.opening(Reader::Anyone, id, purpose)?;
+        let live = self.opening(reader, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = self.record_place(purpose, table, row);
         RecordKey::resume(key, id, &place, header, max_field)

@@ -58,7 +58,7 @@ impl LiveIndex {
 pub(crate) fn check(index: &IndexDef) -> Result<(), SealError> {
     let bits = (8..=256).contains(&index.bits) && index.bits.is_multiple_of(8);
     let parts = (1..=IndexDef::MAX_PARTS).contains(&index.parts.len());
-    match bits && parts {
+    match bits && parts && index.version > 0 {
         true => Ok(()),
         false => Err(SealError::Unsupported),
     }
@@ -316,7 +316,8 @@ mod tests {
             parts: const { &[part("ssn", Normalizer::Last { count: 0 })] },
             ..SSN
         };
-        for index in impossible.iter().chain([&no_rule]) {
+        let version = IndexDef { version: 0, ..SSN };
+        for index in impossible.iter().chain([&no_rule, &version]) {
             let refused = token_of(1, index, &["1"]);
             assert!(matches!(refused, Err(SealError::Unsupported)), "{index:?}");
         }

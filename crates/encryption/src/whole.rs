@@ -176,7 +176,7 @@ impl<F: Fn(Column, Cause) -> SealError> WholeOpener<F> {
         Self { key, refused }
     }
 
-    fn open_field(
+    pub(crate) fn open_field(
         &self,
         sealing: FieldSealing,
         column: Column,

@@ -16,11 +16,16 @@
 mod alerts;
 pub mod broken;
 pub mod conformance;
+#[cfg(feature = "encryption")]
+mod epochs;
 mod recording;
 mod scope;
 mod sealer;
+pub mod servers;
 
 pub use alerts::RecordingAlerts;
+#[cfg(feature = "encryption")]
+pub use epochs::MemoryEpochs;
 pub use recording::{Recorded, RecordingSink};
 pub use scope::{
     Actors, authority, context, scope, scope_at, scope_with, standing_context, tenant_id,

@@ -1,26 +1,40 @@
-//! The crash campaign: writers of the audit log are killed, and nothing acknowledged may be lost.
+//! The crash campaigns: writers of the audit log, and rotations of sealed rows, are killed; nothing that
+//! was acknowledged may be lost.
 
 use crate::process::{cargo, run as run_command};
 use crate::{Failure, repo};
 
 const ROUNDS: u32 = 100;
+const ENCRYPTION_ROUNDS: u32 = 10;
 
 /// Runs the ignored crash test of the audit crate for the given number of rounds.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    let rounds = rounds(arguments).map_err(Failure::Usage)?;
+    let rounds = rounds(arguments, ROUNDS).map_err(Failure::Usage)?;
+    campaign(&["--release", "-p", "eonpro-audit"], rounds)
+}
+
+/// Runs the ignored crash test of the encryption crate for the given number of rounds.
+pub(crate) fn encryption(arguments: &[String]) -> Result<(), Failure> {
+    let rounds = rounds(arguments, ENCRYPTION_ROUNDS).map_err(Failure::Usage)?;
+    campaign(&["-p", "eonpro-encryption"], rounds)
+}
+
+fn campaign(what: &[&str], rounds: u32) -> Result<(), Failure> {
     let root = repo::root()?;
     let mut command = cargo(&root);
     command
-        .args(["test", "--release", "-p", "eonpro-audit", "--test", "it"])
+        .arg("test")
+        .args(what)
+        .args(["--test", "it"])
         .args(["--", "the_campaign", "--ignored", "--nocapture"])
         .env("EONPRO_CRASH_ROUNDS", rounds.to_string());
     println!("{rounds} rounds");
     Ok(run_command(&mut command)?)
 }
 
-fn rounds(arguments: &[String]) -> Result<u32, String> {
+fn rounds(arguments: &[String], default: u32) -> Result<u32, String> {
     match arguments {
-        [] => Ok(ROUNDS),
+        [] => Ok(default),
         [rounds] => match rounds.parse() {
             Ok(rounds) if rounds > 0 => Ok(rounds),
             _ => Err(format!("ROUNDS is a number above 0, not {rounds:?}")),
@@ -37,7 +51,7 @@ mod tests {
     fn rounds_are_a_number_above_zero_and_a_hundred_by_default() {
         let parse = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            rounds(&words)
+            rounds(&words, ROUNDS)
         };
         assert_eq!(parse(&[]), Ok(100));
         assert_eq!(parse(&["7"]), Ok(7));

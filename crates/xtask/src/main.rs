@@ -18,6 +18,7 @@ mod repo;
 mod servers;
 mod test;
 mod tidy;
+mod tools;
 
 /// Why a verb ended without success.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,9 +56,15 @@ const VERBS: &[Verb] = &[
         run: crash::run,
     },
     Verb {
+        name: "crash-encryption",
+        arguments: "[ROUNDS]",
+        about: "kill rewraps and rotations ROUNDS times (default 10) and look for what was lost",
+        run: crash::encryption,
+    },
+    Verb {
         name: "install",
         arguments: "",
-        about: "install the tools that CI needs and this machine lacks",
+        about: "install what CI and the tests need and this machine lacks",
         run: install::run,
     },
     Verb {
@@ -69,7 +76,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "test",
         arguments: "[ARGUMENTS OF CARGO TEST]",
-        about: "run every test; EONPRO_TEST_REQUIRE=all makes a missing server a failure",
+        about: "install missing servers, run every test; EONPRO_TEST_REQUIRE=all insists on them",
         run: test::run,
     },
     Verb {

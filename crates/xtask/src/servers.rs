@@ -1,122 +1,163 @@
-//! The real servers that tests run against, and which of them this run insists on.
+//! The real servers and tools that tests run against, and which of them this run insists on.
 //!
-//! A missing server makes its tests ignored with the package named; a required one fails the run.
+//! A missing one makes its tests end early with its name printed; a required one fails the run.
 
 use crate::process;
+use crate::tools::Tools;
 
-/// One external program that tests start for themselves.
+/// One external program or library that tests use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) name: &'static str,
-    /// The Debian package that brings it.
-    pub(crate) package: &'static str,
-    pub(crate) binary: &'static str,
+    pub(crate) source: Source,
 }
 
-/// Every server that a test of this repository needs. None does yet: all backends are embedded.
-pub(crate) const SERVERS: &[Server] = &[];
+/// What brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A Debian package; it is there if the program is on the search path.
+    Debian {
+        package: &'static str,
+        program: &'static str,
+    },
+    /// A package from PyPI, as pip takes it, in the environment that all of them share.
+    Python(&'static str),
+}
+
+impl Source {
+    /// What a person would type to bring it.
+    pub(crate) fn remedy(self) -> String {
+        match self {
+            Self::Debian { package, .. } => format!("apt-get install {package}"),
+            Self::Python(_) => "cargo xtask install".to_owned(),
+        }
+    }
+}
+
+/// Every server and tool that a test of this repository needs.
+pub(crate) const SERVERS: &[Server] = &[
+    Server {
+        name: "cryptography",
+        source: Source::Python("cryptography>=50,<51"),
+    },
+    Server {
+        name: "moto",
+        source: Source::Python("moto[server]==5.2.*"),
+    },
+    Server {
+        name: "node",
+        source: Source::Debian {
+            package: "nodejs",
+            program: "node",
+        },
+    },
+    Server {
+        name: "softhsm2",
+        source: Source::Debian {
+            package: "softhsm2",
+            program: "softhsm2-util",
+        },
+    },
+    Server {
+        name: "tink",
+        source: Source::Python("tink==1.16.1"),
+    },
+];
 
 /// The variable that says which servers must be there: `all`, or names with commas between.
 pub(crate) const REQUIRE: &str = "EONPRO_TEST_REQUIRE";
 
-/// What a run with these requirements can expect.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outlook {
-    /// No test needs a server.
-    NoneNeeded,
-    /// Nothing that is required is missing; these are, and their tests will be ignored.
-    Ready { missing: Vec<Server> },
+/// What `EONPRO_TEST_REQUIRE` names.
+pub(crate) fn required() -> String {
+    process::variable(REQUIRE).unwrap_or_default()
 }
 
-/// Looks for the servers on this machine.
-pub(crate) fn look() -> Result<Outlook, String> {
-    let require = process::variable(REQUIRE).unwrap_or_default();
-    outlook(SERVERS, &require, |binary| {
-        process::find_program(binary).is_some()
-    })
+/// The servers that are not on this machine.
+pub(crate) fn missing(tools: &Tools) -> Vec<Server> {
+    let has_python = tools.has_python();
+    let present = |server: &&Server| match server.source {
+        Source::Debian { program, .. } => process::find_program(program).is_some(),
+        Source::Python(_) => has_python,
+    };
+    SERVERS
+        .iter()
+        .filter(|server| !present(server))
+        .copied()
+        .collect()
 }
 
-fn outlook(
-    servers: &[Server],
-    require: &str,
-    present: impl Fn(&str) -> bool,
-) -> Result<Outlook, String> {
-    let names: Vec<&str> = require
+/// Refuses requirements that no server of the table has, before anything is installed.
+pub(crate) fn check_names(servers: &[Server], required: &str) -> Result<(), String> {
+    let known = |name: &str| name == "all" || servers.iter().any(|server| server.name == name);
+    match names(required).find(|name| !known(name)) {
+        Some(unknown) => Err(format!("{REQUIRE}: no test needs a server named {unknown}")),
+        None => Ok(()),
+    }
+}
+
+/// Fails if a required server is among the missing.
+pub(crate) fn check_required(missing: &[Server], required: &str) -> Result<(), String> {
+    let fatal: Vec<String> = missing
+        .iter()
+        .filter(|server| names(required).any(|name| name == "all" || name == server.name))
+        .map(|server| format!("{} ({})", server.name, server.source.remedy()))
+        .collect();
+    if fatal.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{REQUIRE}: required servers are missing: {}",
+        fatal.join(", ")
+    ))
+}
+
+fn names(required: &str) -> impl Iterator<Item = &str> {
+    required
         .split(',')
         .map(str::trim)
         .filter(|name| !name.is_empty())
-        .collect();
-    let known = |name: &str| name == "all" || servers.iter().any(|server| server.name == name);
-    if let Some(unknown) = names.iter().find(|name| !known(name)) {
-        return Err(format!("{REQUIRE}: no test needs a server named {unknown}"));
-    }
-    if servers.is_empty() {
-        return Ok(Outlook::NoneNeeded);
-    }
-    let missing: Vec<Server> = servers
-        .iter()
-        .filter(|server| !present(server.binary))
-        .copied()
-        .collect();
-    let required = |server: &&Server| {
-        names
-            .iter()
-            .any(|name| *name == "all" || *name == server.name)
-    };
-    let fatal: Vec<&str> = missing
-        .iter()
-        .filter(required)
-        .map(|server| server.package)
-        .collect();
-    if fatal.is_empty() {
-        return Ok(Outlook::Ready { missing });
-    }
-    Err(format!(
-        "{REQUIRE}: required servers are missing; apt-get install {}",
-        fatal.join(" ")
-    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POSTGRES: Server = Server {
-        name: "postgres",
-        package: "postgresql-15",
-        binary: "postgres",
-    };
     const REDIS: Server = Server {
         name: "redis",
-        package: "redis-server",
-        binary: "redis-server",
+        source: Source::Debian {
+            package: "redis-server",
+            program: "redis-server",
+        },
+    };
+    const MOTO: Server = Server {
+        name: "moto",
+        source: Source::Python("moto"),
     };
 
     #[test]
-    fn without_servers_in_the_table_all_is_satisfied() {
-        assert_eq!(outlook(&[], "all", |_| false), Ok(Outlook::NoneNeeded));
-        assert_eq!(outlook(&[], "", |_| false), Ok(Outlook::NoneNeeded));
+    fn the_table_is_sorted_and_each_name_stands_once() {
+        assert!(SERVERS.is_sorted_by(|one, next| one.name < next.name));
     }
 
     #[test]
-    fn a_required_server_that_is_missing_fails_by_its_package() {
-        let present = |binary: &str| binary == "redis-server";
-        let error = outlook(&[POSTGRES, REDIS], "all", present).unwrap_err();
-        assert!(error.ends_with("apt-get install postgresql-15"), "{error}");
-        assert!(outlook(&[POSTGRES, REDIS], "redis, postgres", present).is_err());
+    fn a_required_server_that_is_missing_fails_with_what_brings_it() {
+        let error = check_required(&[REDIS, MOTO], "all").unwrap_err();
+        let expected = "redis (apt-get install redis-server), moto (cargo xtask install)";
+        assert!(error.ends_with(expected), "{error}");
+        assert!(check_required(&[REDIS], "moto, redis").is_err());
     }
 
     #[test]
-    fn a_missing_server_that_is_not_required_is_only_told() {
-        let outlook = outlook(&[POSTGRES, REDIS], "redis", |binary| {
-            binary == "redis-server"
-        });
-        let missing = vec![POSTGRES];
-        assert_eq!(outlook, Ok(Outlook::Ready { missing }));
+    fn a_missing_server_that_is_not_required_does_not_fail() {
+        assert_eq!(check_required(&[REDIS], "moto"), Ok(()));
+        assert_eq!(check_required(&[REDIS], ""), Ok(()));
+        assert_eq!(check_required(&[], "all"), Ok(()));
     }
 
     #[test]
     fn a_requirement_that_nothing_meets_is_an_error() {
-        assert!(outlook(&[REDIS], "reddis", |_| true).is_err());
+        assert!(check_names(&[REDIS], "reddis").is_err());
+        assert_eq!(check_names(&[REDIS, MOTO], " redis,moto, "), Ok(()));
+        assert_eq!(check_names(&[REDIS], "all"), Ok(()));
     }
 }

@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use crate::process::{cargo, words};
-use crate::servers::{self, Outlook, SERVERS};
+use crate::servers::{self, SERVERS, Server};
+use crate::tools::{self, Tools};
 use crate::{Failure, repo};
 
 /// What all test binaries said together.
@@ -57,9 +58,11 @@ impl Summary {
 
 /// Runs unit, integration and documentation tests of all crates, to the end even if some fail.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    print_outlook(&servers::look()?);
     let root = repo::root()?;
+    let tools = Tools::below_target(&root)?;
+    prepare(&tools)?;
     let mut command = cargo(&root);
+    command.env(tools::VARIABLE, &tools.folder);
     command.args(["test", "--no-fail-fast"]);
     if !names_a_package(arguments) {
         command.arg("--workspace");
@@ -101,22 +104,31 @@ fn names_a_package(arguments: &[String]) -> bool {
         .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
-fn print_outlook(outlook: &Outlook) {
-    match outlook {
-        Outlook::NoneNeeded => println!("servers: none needed, all backends are embedded"),
-        Outlook::Ready { missing } => {
-            println!(
-                "servers: {} of {}",
-                SERVERS.len() - missing.len(),
-                SERVERS.len()
-            );
-            for server in missing {
-                println!(
-                    "  {} is missing, its tests are ignored; apt-get install {}",
-                    server.name, server.package
-                );
-            }
-        }
+/// Brings what is missing where it can, and fails if what is required is missing still.
+fn prepare(tools: &Tools) -> Result<(), String> {
+    let required = servers::required();
+    servers::check_names(SERVERS, &required)?;
+    let mut missing = servers::missing(tools);
+    if !missing.is_empty() {
+        tools.bring(&missing);
+        missing = servers::missing(tools);
+    }
+    print_outlook(&missing);
+    servers::check_required(&missing, &required)
+}
+
+fn print_outlook(missing: &[Server]) {
+    println!(
+        "servers: {} of {}",
+        SERVERS.len() - missing.len(),
+        SERVERS.len()
+    );
+    for server in missing {
+        println!(
+            "  {} is missing, its tests end early; {}",
+            server.name,
+            server.source.remedy()
+        );
     }
 }
 

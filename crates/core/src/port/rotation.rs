@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::KeyPurpose;
 use crate::error::{Classify, ErrorKind, Source, Status};
-use crate::phi::{Column, Table};
+use crate::phi::{Column, FieldSealing, Table};
 use crate::scope::TenantScope;
 
 /// The most rows that one batch holds, whatever was asked.
@@ -192,7 +192,7 @@ pub enum Counted {
 /// # use std::{collections::BTreeMap, sync::Mutex};
 /// # use async_trait::async_trait;
 /// # use eonpro_core::{RequestContext, TenantScope, context::TenantBinding, entropy::SeededEntropy};
-/// # use eonpro_core::{id::TenantId, phi::{Column, Table}, port::*, scope::{Authority, Standing}};
+/// # use eonpro_core::{id::TenantId, phi::{Column, FieldSealing, Table}, port::*, scope::{Authority, Standing}};
 /// # use eonpro_core::time::{ManualClock, Timestamp};
 /// /// Rows in memory: the whole contract in one place. A real source uses a transaction for the lock.
 /// #[derive(Debug, Default)]
@@ -208,6 +208,8 @@ pub enum Counted {
 ///     fn name(&self) -> &str { "notes" }
 ///     fn table(&self) -> Table { Table::new("notes") }
 ///     fn purpose(&self) -> KeyPurpose { KeyPurpose::RECORDS }
+///     fn sealing(&self, _column: Column) -> FieldSealing { FieldSealing::STANDARD }
+///     fn head(&self) -> Option<Column> { None }
 ///
 ///     async fn claim(&self, scope: &TenantScope, job: &JobName, fence: Fence)
 ///         -> Result<Option<Vec<u8>>, RotationError>
@@ -294,6 +296,14 @@ pub trait RotationSource: fmt::Debug + Send + Sync + 'static {
 
     /// For which purpose the columns are sealed.
     fn purpose(&self) -> KeyPurpose;
+
+    /// How the cells of `column` are sealed, as the record's schema says.
+    fn sealing(&self, column: Column) -> FieldSealing;
+
+    /// The column of the records' heads, which is then one of the sealed columns, if rows are sealed as
+    /// a whole ([`RecordMode::Whole`](crate::phi::RecordMode::Whole)). Then [`Counted::Sealed`] counts
+    /// heads only: the other cells name no key.
+    fn head(&self) -> Option<Column>;
 
     /// Makes `fence` the only one whose checkpoints are taken from now on, durably, and returns the
     /// progress that was last written. Idempotent for one fence. Cancel-safe.

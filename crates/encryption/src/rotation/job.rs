@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eonpro_core::TenantScope;
-use eonpro_core::port::{
-    Checkpoint, Counted, JobName, KeyPurpose, RotationRow, RotationSource, SealScope,
-};
+use eonpro_core::port::{Checkpoint, Counted, JobName, RotationRow, RotationSource, SealScope};
 use eonpro_core::time::{Monotonic, Timestamp};
 
 use super::lease::{Lease, Turn};
@@ -21,6 +19,7 @@ use crate::envelope;
 use crate::error::CryptoError;
 use crate::events::Refusal;
 use crate::index_status::{IndexScan, IndexStatus};
+use crate::key_type::KeyType;
 use crate::keyset::{KeyId, KeyRole, KeyState};
 use crate::live::LiveKeys;
 use crate::service::Encryption as _;
@@ -169,13 +168,9 @@ impl Worker<'_> {
         source: &dyn RotationSource,
         row: &RotationRow,
     ) -> Result<RowWork, CryptoError> {
-        let bench = Bench {
-            keys,
-            table: source.table(),
-            purpose: source.purpose(),
-        };
+        let bench = Bench { keys, source };
         match (self.kind, self.lease.state.stage) {
-            (RotationKind::Reseal(_), _) => bench.reseal(row),
+            (RotationKind::Reseal(of), _) => bench.reseal(row, of.suite),
             (RotationKind::Reindex(columns), stage) => {
                 let status = keys.index_status(&columns.index);
                 match (stage, status) {
@@ -226,7 +221,7 @@ impl Worker<'_> {
             return Ok(Turn::Stopped);
         }
         let remaining = match self.kind {
-            RotationKind::Reseal(purpose) => self.drain(*purpose).await?,
+            RotationKind::Reseal(of) => self.drain(*of).await?,
             RotationKind::Reindex(columns) => {
                 let columns = columns.clone();
                 self.move_on(&columns).await?
@@ -265,11 +260,11 @@ impl Worker<'_> {
 
     /// Counts what is still sealed under each earlier key, in all sources, and marks those drained under
     /// which nothing is. Returns how many values are left.
-    async fn drain(&self, purpose: KeyPurpose) -> Result<u64, CryptoError> {
-        let scope = self.seal_scope();
+    async fn drain(&self, of: KeyType) -> Result<u64, CryptoError> {
+        let (scope, role) = (self.seal_scope(), KeyRole::data(&of.role()));
         let mut left = 0_u64;
         for key in self.vault.keys(scope).await? {
-            let ours = key.role == KeyRole::Data(purpose.as_str().into());
+            let ours = key.role == role;
             let earlier = ours && key.epoch < self.lease.state.below;
             if !earlier || matches!(key.state, KeyState::Primary | KeyState::Destroyed) {
                 continue;

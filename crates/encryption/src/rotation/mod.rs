@@ -21,9 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eonpro_core::TenantScope;
-use eonpro_core::port::{
-    JobName, KeyPurpose, MAX_ROTATION_BATCH, RotationSource, SealError, SealScope,
-};
+use eonpro_core::port::{JobName, MAX_ROTATION_BATCH, RotationSource, SealError, SealScope};
 use eonpro_core::time::Timestamp;
 
 pub use lazy::{LazyCounts, LazyResealer};
@@ -33,6 +31,7 @@ pub use work::{IndexColumns, TextOf, text_of};
 
 use crate::error::CryptoError;
 use crate::index_status::IndexStatus;
+use crate::key_type::KeyType;
 use crate::keyset::{KeyId, KeyRole, KeyState};
 use crate::random::fill_random;
 use crate::repository::partition;
@@ -46,8 +45,8 @@ use record::{JobState, Stage};
 /// What a rotation does.
 #[derive(Debug, Clone)]
 pub enum RotationKind {
-    /// Seals anew, under the present key, every value of the purpose that an earlier epoch sealed.
-    Reseal(KeyPurpose),
+    /// Seals anew, under the present key, every value that an earlier key of that type sealed.
+    Reseal(KeyType),
     /// Gives every row a token of the index's next version, then takes the old ones away.
     Reindex(IndexColumns),
 }
@@ -55,7 +54,8 @@ pub enum RotationKind {
 impl RotationKind {
     fn name(&self) -> Result<JobName, CryptoError> {
         let text = match self {
-            Self::Reseal(purpose) => format!("reseal/{}", purpose.as_str()),
+            // A job's name has no plus.
+            Self::Reseal(of) => format!("reseal/{}", of.role().replace('+', ".")),
             Self::Reindex(columns) => {
                 let index = &columns.index;
                 let column = index.column().map_or("", |column| column.as_str());
@@ -263,7 +263,7 @@ impl Rotator {
             None => (1, None),
         };
         let (stage, below, settled) = match kind {
-            RotationKind::Reseal(purpose) => self.plan_reseal(scope, *purpose).await?,
+            RotationKind::Reseal(of) => self.plan_reseal(scope, *of).await?,
             RotationKind::Reindex(columns) => self.plan_reindex(scope, columns).await?,
         };
         let now = self.vault.clock().wall();
@@ -295,13 +295,14 @@ impl Rotator {
     async fn plan_reseal(
         &self,
         scope: &TenantScope,
-        purpose: KeyPurpose,
+        of: KeyType,
     ) -> Result<(Stage, u64, Timestamp), CryptoError> {
         // Read from the store: from now on an earlier key is primary only in a cache.
         let keys = self.vault.keys(scope.into()).await?;
-        let primary = keys.iter().find(|key| {
-            key.state == KeyState::Primary && key.role == KeyRole::Data(purpose.as_str().into())
-        });
+        let role = KeyRole::data(&of.role());
+        let primary = keys
+            .iter()
+            .find(|key| key.state == KeyState::Primary && key.role == role);
         let below = primary.ok_or(SealError::UnknownKey)?.epoch;
         let wait = self
             .vault
@@ -475,7 +476,7 @@ impl Rotator {
 
     fn sources_of(&self, kind: &RotationKind) -> Result<Vec<Arc<dyn RotationSource>>, CryptoError> {
         let has = |source: &dyn RotationSource| match kind {
-            RotationKind::Reseal(purpose) => source.purpose() == *purpose,
+            RotationKind::Reseal(of) => source.purpose() == of.purpose,
             RotationKind::Reindex(columns) => source.table() == columns.index.table,
         };
         let found = self.sources.iter().filter(|source| has(&***source));

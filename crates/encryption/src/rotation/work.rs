@@ -3,8 +3,8 @@
 //! Nothing replaces a value before it was opened again and compared with what it replaces: a rotation
 //! must never be the last that could read something.
 
-use eonpro_core::phi::{Cell, Column, IndexDef, PhiValue, Row, Suite, Table};
-use eonpro_core::port::{KeyPurpose, Replacement, RotationCell, RotationRow};
+use eonpro_core::phi::{Binding, Cell, Column, IndexDef, PhiValue, RecordSealer as _, Row, Suite};
+use eonpro_core::port::{Replacement, RotationCell, RotationRow, RotationSource, SealError};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -14,7 +14,9 @@ use crate::error::CryptoError;
 use crate::key_type::KeyType;
 use crate::keyset::KeyState;
 use crate::live::{LiveKey, LiveKeys, Reader};
+use crate::padding;
 use crate::random::fresh_salt;
+use crate::whole::WholeOpener;
 
 /// Reads the stored bytes of a value as the text that its index normalizes; `None` if they are not one.
 pub type TextOf = fn(&[u8]) -> Option<Zeroizing<String>>;
@@ -74,39 +76,101 @@ pub(super) struct RowWork {
     pub(super) unopened: Vec<(Column, Cause)>,
 }
 
-/// The cells of one table, under one scope's keys.
+/// The rows of one source, under one scope's keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bench<'a> {
     pub(super) keys: &'a LiveKeys,
-    pub(super) table: Table,
-    pub(super) purpose: KeyPurpose,
+    pub(super) source: &'a dyn RotationSource,
 }
 
 impl Bench<'_> {
-    /// Seals anew what an earlier epoch sealed.
-    pub(super) fn reseal(&self, row: &RotationRow) -> Result<RowWork, CryptoError> {
+    /// Seals anew what an earlier epoch of the suite sealed.
+    pub(super) fn reseal(&self, row: &RotationRow, suite: Suite) -> Result<RowWork, CryptoError> {
+        match self.source.head() {
+            Some(head) => self.reseal_whole(row, head),
+            None => self.reseal_fields(row, suite),
+        }
+    }
+
+    fn reseal_fields(&self, row: &RotationRow, suite: Suite) -> Result<RowWork, CryptoError> {
         let mut work = RowWork::default();
         for cell in &row.cells {
             let Some(sealed) = &cell.bytes else {
                 continue;
             };
-            if self.is_current(sealed) {
+            let named = self.named(sealed);
+            let other_suite = named.is_some_and(|key| key.key.suite() != suite);
+            if other_suite || self.is_current(sealed) {
                 continue;
             }
-            let plain = match self.open(row, cell.column, sealed) {
+            let plain = match self.open_field(row, cell.column, sealed) {
                 Ok(plain) => plain,
                 Err(cause) => {
                     work.unopened.push((cell.column, cause));
                     continue;
                 }
             };
-            // What opened names a key.
-            let suite = self.named(sealed).map(|key| key.key.suite());
-            let suite = suite.ok_or(CryptoError::Unverified)?;
-            let new = self.seal(row, cell.column, suite, &plain)?;
+            let new = self.seal_field(row, cell.column, suite, &plain)?;
             let change = Replacement::of(row.row.clone(), cell.column, sealed.clone(), new);
             work.changes.push(change);
         }
+        Ok(work)
+    }
+
+    /// A record that is one message is sealed anew as one, under a head of its own.
+    fn reseal_whole(&self, row: &RotationRow, head: Column) -> Result<RowWork, CryptoError> {
+        let mut work = RowWork::default();
+        let Some(old) = bytes_of(&row.cells, head)? else {
+            return Ok(work);
+        };
+        if self.is_current(old) {
+            return Ok(work);
+        }
+        let Some(named) = Row::named(&row.row) else {
+            return Err(CryptoError::Record("row without a name"));
+        };
+        let (table, purpose) = (self.source.table(), self.source.purpose());
+        let mut record =
+            self.keys
+                .begin_record(purpose, table, &named, fresh_salt()?, usize::MAX)?;
+        let mut fresh = row.clone();
+        for cell in &mut fresh.cells {
+            let (column, Some(sealed)) = (cell.column, &cell.bytes) else {
+                continue;
+            };
+            if column == head {
+                cell.bytes = Some(record.head().into_bytes());
+                continue;
+            }
+            match self.open_part(row, head, column, sealed) {
+                Ok(plain) => {
+                    let sealed = record.seal(self.source.sealing(column), column, &plain)?;
+                    cell.bytes = Some(sealed);
+                }
+                Err(cause) => work.unopened.push((column, cause)),
+            }
+        }
+        if !work.unopened.is_empty() {
+            return Ok(work);
+        }
+        for (was, is) in row.cells.iter().zip(&fresh.cells) {
+            let (Some(was), Some(is_sealed)) = (&was.bytes, &is.bytes) else {
+                continue;
+            };
+            if is.column == head {
+                continue;
+            }
+            let before = self.open_part(row, head, is.column, was)?;
+            let after = self.open_part(&fresh, head, is.column, is_sealed);
+            if !after.is_ok_and(|after| bool::from(after.ct_eq(&before))) {
+                return Err(CryptoError::Unverified);
+            }
+        }
+        work.changes.push(Replacement {
+            row: row.row.clone(),
+            expect: row.cells.clone(),
+            set: fresh.cells,
+        });
         Ok(work)
     }
 
@@ -158,7 +222,7 @@ impl Bench<'_> {
 
     fn is_current(&self, sealed: &[u8]) -> bool {
         self.named(sealed).is_some_and(|key| {
-            key.state == KeyState::Primary && *key.purpose == *self.purpose.as_str()
+            key.state == KeyState::Primary && *key.purpose == *self.source.purpose().as_str()
         })
     }
 
@@ -167,46 +231,103 @@ impl Bench<'_> {
         crate::envelope::split(sealed).and_then(|(id, _)| self.keys.key(id))
     }
 
+    /// The value of a cell.
     fn open(
         &self,
         row: &RotationRow,
         column: Column,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        if let Some(head) = self.source.head() {
+            return self.open_part(row, head, column, sealed);
+        }
+        let mut plain = self.open_field(row, column, sealed)?;
+        if self.source.sealing(column).pad != 0 && !padding::unpad(&mut plain) {
+            return Err(Cause::Tag);
+        }
+        Ok(plain)
+    }
+
+    /// A field of a record that is sealed as a whole.
+    fn open_part(
+        &self,
+        row: &RotationRow,
+        head: Column,
+        column: Column,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let named = Row::named(&row.row).ok_or(Cause::Context)?;
-        let cell = Cell::new(self.table, column, named);
-        self.keys.open_as(
+        let found = row.cells.iter().find(|cell| cell.column == head);
+        let head = found.and_then(|cell| cell.bytes.as_deref());
+        let (table, purpose) = (self.source.table(), self.source.purpose());
+        let key = self.keys.resume_record(
             Reader::Rotation,
-            Content::Value,
-            self.purpose,
-            &cell,
+            purpose,
+            table,
+            &named,
+            head.ok_or(Cause::Context)?,
+            usize::MAX,
+        )?;
+        WholeOpener::new(key, |_, cause| SealError::from(cause)).open_field(
+            self.source.sealing(column),
+            column,
             sealed,
         )
     }
 
-    fn seal(
+    /// A field of its own, with its padding if it has any.
+    fn open_field(
+        &self,
+        row: &RotationRow,
+        column: Column,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let cell = self.cell(row, column).ok_or(Cause::Context)?;
+        let (content, purpose) = (self.content(column), self.source.purpose());
+        self.keys
+            .open_as(Reader::Rotation, content, purpose, &cell, sealed)
+    }
+
+    fn seal_field(
         &self,
         row: &RotationRow,
         column: Column,
         suite: Suite,
         plain: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        let named = Row::named(&row.row).ok_or(CryptoError::Record("row without a name"))?;
-        let cell = Cell::new(self.table, column, named);
+        let cell = self.cell(row, column);
+        let cell = cell.ok_or(CryptoError::Record("row without a name"))?;
         let of = KeyType {
-            purpose: self.purpose,
+            purpose: self.source.purpose(),
             suite,
         };
+        let content = self.content(column);
         let mut new = Vec::new();
         self.keys
-            .seal(Content::Value, of, &cell, fresh_salt, plain, &mut new)?;
-        let back = self.open(row, column, &new);
+            .seal(content, of, &cell, fresh_salt, plain, &mut new)?;
+        let back = self.open_field(row, column, &new);
         let same = back.is_ok_and(|back| bool::from(back.ct_eq(plain)));
         if same {
             Ok(new)
         } else {
             Err(CryptoError::Unverified)
         }
+    }
+
+    fn content(&self, column: Column) -> Content {
+        match self.source.sealing(column).pad {
+            0 => Content::Value,
+            _ => Content::Padded,
+        }
+    }
+
+    /// The cell for which the value was sealed.
+    fn cell<'r>(&self, row: &'r RotationRow, column: Column) -> Option<Cell<'r>> {
+        let named = match self.source.sealing(column).bind {
+            Binding::Row => Row::named(&row.row)?,
+            Binding::Column => Row::ANY,
+        };
+        Some(Cell::new(self.source.table(), column, named))
     }
 }
 

@@ -1,6 +1,12 @@
 //! Encryption from outside: through its public traits, on real key stores and roots.
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod epochs;
+#[cfg(test)]
 mod judges;
 #[cfg(test)]
 mod keys;
@@ -10,6 +16,8 @@ mod record;
 mod root;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod rotation_suites;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]

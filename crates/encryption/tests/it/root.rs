@@ -143,8 +143,8 @@ async fn changed_keyring_files_are_refused() {
     let good = std::fs::read_to_string(&path).unwrap();
     type Expected = fn(&CryptoError) -> bool;
     let changes: [(&str, &str, Expected); 6] = [
-        ("\"version\": 1,", "\"version\": 2,", |error| {
-            matches!(error, CryptoError::Version(2))
+        ("\"version\": 2,", "\"version\": 3,", |error| {
+            matches!(error, CryptoError::Version(3))
         }),
         ("argon2id", "argon2d", |error| {
             matches!(error, CryptoError::File(_))

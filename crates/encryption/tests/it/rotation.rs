@@ -13,8 +13,9 @@ use eonpro_core::phi::{Cell, Column, IndexDef, IndexPart, Normalizer, Row, Table
 use eonpro_core::port::{RotationError, SealScope, Sealer as _};
 use eonpro_core::time::Clock as _;
 use eonpro_encryption::{
-    CryptoError, Encryption as _, IndexColumns, IndexStatus, KeyId, KeyState, LazyResealer, Phase,
-    RotationConfig, RotationKind, RotationStatus, Rotator, RotatorParts, ShredApproval, Vault,
+    CryptoError, Encryption as _, IndexColumns, IndexStatus, KeyId, KeyState, KeyType,
+    LazyResealer, Phase, RotationConfig, RotationKind, RotationStatus, Rotator, RotatorParts,
+    ShredApproval, Suite, Vault,
 };
 use eonpro_testkit::scope;
 use futures_util::FutureExt as _;
@@ -23,7 +24,10 @@ use crate::rows::MemoryRows;
 use crate::support::{House, RECORDS, chore};
 
 const SSN: Column = Column::new("ssn");
-const RESEAL: RotationKind = RotationKind::Reseal(RECORDS);
+const RESEAL: RotationKind = RotationKind::Reseal(KeyType {
+    purpose: RECORDS,
+    suite: Suite::Standard,
+});
 
 fn cell(row: &[u8]) -> Cell<'_> {
     Cell::new(Table::new("patients"), SSN, Row::named(row).unwrap())

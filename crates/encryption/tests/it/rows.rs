@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use eonpro_core::TenantScope;
 use eonpro_core::id::TenantId;
-use eonpro_core::phi::{Column, Table};
+use eonpro_core::phi::{Column, FieldSealing, Table};
 use eonpro_core::port::{
     Checkpoint, Counted, Cursor, Fence, JobName, KeyPurpose, MAX_ROTATION_BATCH, Replaced,
     Replacement, RotationCell, RotationError, RotationRow, RotationSource,
@@ -16,12 +16,14 @@ use eonpro_core::port::{
 
 pub(crate) type Columns = BTreeMap<&'static str, Option<Vec<u8>>>;
 type Rows = BTreeMap<(TenantId, Vec<u8>), Columns>;
+/// The highest fence, and the progress.
+type Claim = (Fence, Option<Vec<u8>>);
 type Hand = Box<dyn FnOnce(&mut Rows) + Send>;
 
 #[derive(Default)]
 struct Store {
     rows: Rows,
-    jobs: BTreeMap<(TenantId, JobName), (Fence, Option<Vec<u8>>)>,
+    jobs: BTreeMap<(TenantId, JobName), Claim>,
 }
 
 pub(crate) struct MemoryRows {
@@ -29,6 +31,9 @@ pub(crate) struct MemoryRows {
     table: Table,
     cells: Vec<Column>,
     slots: Vec<Column>,
+    /// How columns are sealed that are not in the standard way.
+    pub(crate) sealing: BTreeMap<Column, FieldSealing>,
+    pub(crate) head: Option<Column>,
     store: Mutex<Store>,
     /// Runs just before the next batch is written.
     hand: Mutex<Option<Hand>>,
@@ -52,6 +57,8 @@ impl MemoryRows {
             table: Table::new("patients"),
             cells: cells.to_vec(),
             slots: slots.to_vec(),
+            sealing: BTreeMap::new(),
+            head: None,
             store: Mutex::default(),
             hand: Mutex::default(),
             good: AtomicI64::new(i64::MAX),
@@ -108,6 +115,14 @@ impl RotationSource for MemoryRows {
 
     fn purpose(&self) -> KeyPurpose {
         KeyPurpose::RECORDS
+    }
+
+    fn sealing(&self, column: Column) -> FieldSealing {
+        self.sealing.get(&column).copied().unwrap_or_default()
+    }
+
+    fn head(&self) -> Option<Column> {
+        self.head
     }
 
     async fn claim(
@@ -212,9 +227,10 @@ impl RotationSource for MemoryRows {
         let count = match what {
             Counted::Rows => rows.len(),
             Counted::Sealed(prefix) => {
-                let values = rows
-                    .iter()
-                    .flat_map(|(_, columns)| columns.values().flatten());
+                let values = rows.iter().flat_map(|(_, columns)| columns.iter());
+                let values = values
+                    .filter(|(name, _)| self.head.is_none_or(|head| head.as_str() == **name))
+                    .filter_map(|(_, value)| value.as_ref());
                 values.filter(|sealed| sealed.starts_with(&prefix)).count()
             }
             Counted::Lacking { has, lacks } => rows

@@ -356,6 +356,21 @@ async fn no_move_comes_early_out_of_turn_or_unproven() {
 }
 
 #[tokio::test]
+async fn of_two_processes_that_move_at_once_exactly_one_does() {
+    let ours = scope(1);
+    let house = House::with_tenants(&[&ours]).await;
+    let at = SealScope::from(&ours);
+    let other = house.another_process().await;
+    // Both read the record before either commits: the root takes its time.
+    let (one, two) = tokio::join!(
+        house.vault.begin_index_rotation(ours.cx(), at, SSN),
+        other.begin_index_rotation(ours.cx(), at, SSN),
+    );
+    assert_eq!(u8::from(one.is_ok()) + u8::from(two.is_ok()), 1);
+    assert_eq!(house.sink.codes(), ["KEY-002"]);
+}
+
+#[tokio::test]
 async fn of_racing_begins_one_wins_and_a_rival_commit_is_kept() {
     let ours = scope(1);
     let house = House::with_tenants(&[&ours]).await;

@@ -8,13 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eonpro_core::id::{PublicId as _, RowId, TenantId};
 use eonpro_core::phi::{Column, Row, Table};
 use eonpro_core::port::kv::{Key, KeyValue as _, MemoryKeyValue, Partition, Transaction};
-use eonpro_core::port::{KeyPurpose, NoObserver, Sealer as _};
-use eonpro_core::secret::SecretText;
+use eonpro_core::port::{KeyPurpose, NoObserver, SealScope, Sealer as _};
+use eonpro_core::secret::{KeyBytes, SecretText};
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_encryption::backend::{KeyFile, Keyring};
 use eonpro_encryption::{
-    Cell, Encryption as _, EncryptionExt as _, IndexDef, IndexPart, KdfCost, Normalizer, RootKey,
-    Vault, VaultParts,
+    Cell, Encryption as _, EncryptionExt as _, EpochId, EpochKeys as _, IndexDef, IndexPart,
+    KdfCost, KeyId, Normalizer, Vault, VaultParts, WrapContext,
 };
 use eonpro_testkit::{RecordingSink, scope, tenant_id};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ fn state() -> (Arc<MemoryKeyValue>, Arc<ManualClock>) {
     (Arc::new(state), clock)
 }
 
-async fn vault(root: Arc<dyn RootKey>, state: &Arc<MemoryKeyValue>) -> Vault {
+async fn vault(root: Arc<dyn eonpro_encryption::RootKey>, state: &Arc<MemoryKeyValue>) -> Vault {
     let clock = Arc::new(ManualClock::at(Timestamp::EPOCH));
     let parts = VaultParts {
         root,
@@ -126,8 +126,51 @@ async fn the_keyring_on_the_page_opens_by_its_passphrase() {
     private(&path, &keyring.to_string());
     let opened = Keyring::open(&path, &SecretText::new(PASSPHRASE.to_owned())).await;
     let opened = opened.unwrap();
-    assert_eq!(keyring["id"], opened.id().as_str());
+    let id = eonpro_encryption::RootKey::id(&opened);
+    assert_eq!(keyring["id"], id.as_str());
     assert!(page.contains(PASSPHRASE));
+}
+
+#[tokio::test]
+async fn the_key_on_the_page_unwraps_under_its_epoch() {
+    let page = std::fs::read_to_string(page()).unwrap();
+    let example = block(&page, "{\n  \"epoch\"");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keyring.json");
+    private(&path, &example["keyring"].to_string());
+    let opened = Keyring::open(&path, &SecretText::new(PASSPHRASE.to_owned())).await;
+    let epoch = EpochId::new(example["epoch"].as_str().unwrap()).unwrap();
+    let wrapped = URL_SAFE_NO_PAD.decode(example["wrapped"].as_str().unwrap());
+    let key = opened
+        .unwrap()
+        .unwrap(&epoch, &wrapped.unwrap(), &epoch_context())
+        .await;
+    let key = URL_SAFE_NO_PAD.encode(key.unwrap().expose());
+    assert_eq!(example["key"], key);
+}
+
+#[test]
+fn every_block_of_the_page_opens_and_closes_on_a_line_of_its_own() {
+    let page = std::fs::read_to_string(page()).unwrap();
+    let mut open = false;
+    for line in page.lines().filter(|line| line.contains("```")) {
+        let language = line.strip_prefix("```");
+        let opens = language.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase()));
+        assert!(opens && (!open || line == "```"), "{line}");
+        open = !open;
+    }
+    assert!(!open);
+    let defined = |name: &str| page.contains(&format!("\ndef {name}(keyring, passphrase"));
+    assert!(defined("root_of") && defined("epoch_of"));
+    // A function that was wrapped into a paragraph has lost its indentation.
+    assert!(!page.contains("passphrase): "));
+}
+
+fn epoch_context() -> WrapContext {
+    WrapContext {
+        scope: SealScope::from(&scope(TENANT)),
+        key: KeyId::from_be_bytes([0, 0, 0, 1]),
+    }
 }
 
 /// Makes another example, to be pasted into the page.
@@ -178,4 +221,24 @@ async fn write_worked_example() {
         .await
         .unwrap();
     println!("{}", std::fs::read_to_string(&path).unwrap());
+    write_epoch_example().await;
+}
+
+async fn write_epoch_example() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keyring.json");
+    let passphrase = SecretText::new(PASSPHRASE.to_owned());
+    let keyring = Keyring::create(&path, &passphrase, KdfCost::FLOOR).await;
+    let keyring = keyring.unwrap();
+    let epoch = keyring.create().await.unwrap();
+    let key = KeyBytes::take(&mut std::array::from_fn(|at| at.to_le_bytes()[0]));
+    let wrapped = keyring.wrap(&epoch, &key, &epoch_context()).await.unwrap();
+    let file = serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap());
+    let example = json!({
+        "epoch": epoch.as_str(),
+        "key": URL_SAFE_NO_PAD.encode(key.expose()),
+        "keyring": file.unwrap(),
+        "wrapped": URL_SAFE_NO_PAD.encode(wrapped),
+    });
+    println!("{}", serde_json::to_string_pretty(&example).unwrap());
 }

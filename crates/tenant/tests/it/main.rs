@@ -12,3 +12,4 @@ mod directory;
 mod house;
 mod offboarding;
 mod resolution;
+mod rotation;

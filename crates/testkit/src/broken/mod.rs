@@ -1,5 +1,13 @@
 //! Backends that are broken on purpose, one defect each. A suite that passes one is a defect itself.
 
+#[cfg(feature = "encryption")]
+mod epoch_keys;
 mod kv;
+#[cfg(feature = "encryption")]
+mod root_key;
 
+#[cfg(feature = "encryption")]
+pub use epoch_keys::{BrokenEpochKeys, EpochDefect};
 pub use kv::{BrokenKeyValue, KvDefect};
+#[cfg(feature = "encryption")]
+pub use root_key::{BrokenRoot, RootDefect};

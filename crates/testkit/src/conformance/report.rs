@@ -1,6 +1,10 @@
 //! What a suite found.
 
 use std::fmt;
+#[cfg(feature = "encryption")]
+use std::future::Future;
+#[cfg(feature = "encryption")]
+use std::time::Duration;
 
 /// A check did not find what it expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,23 @@ impl Report {
             Ok(()) => self.passed.push(check),
             Err(found) => self.failed.push(Failure { check, found }),
         }
+    }
+
+    /// Runs one check; a panic and a check that takes longer than `patience` are failures.
+    #[cfg(feature = "encryption")]
+    pub(crate) async fn judge(
+        &mut self,
+        check: &'static str,
+        patience: Duration,
+        running: impl Future<Output = Result<(), Mismatch>> + Send + 'static,
+    ) {
+        let outcome = tokio::time::timeout(patience, eonpro_core::task::outlive(running)).await;
+        let outcome = match outcome {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Mismatch("it panicked".to_owned())),
+            Err(_) => Err(Mismatch("it hangs".to_owned())),
+        };
+        self.add(check, outcome);
     }
 
     /// Whether `check` failed.

@@ -1,3 +1,6 @@
 //! The suites judge sound backends as sound and broken ones as broken.
 
+#[cfg(test)]
+mod encryption;
+#[cfg(test)]
 mod kv;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eonpro_core::TenantScope;
-use eonpro_core::phi::{Column, PhiSchema, Table};
+use eonpro_core::phi::{Column, FieldSealing, PhiSchema, RecordMode, Table};
 use eonpro_core::port::{
     Checkpoint, Counted, Cursor, Fence, JobName, KeyPurpose, MAX_ROTATION_BATCH,
     MAX_ROTATION_PROGRESS, Replaced, Replacement, RotationCell, RotationError, RotationRow,
@@ -45,21 +45,38 @@ pub struct SqliteRotation {
     row: Column,
     ids: RowIds,
     cells: Vec<Column>,
+    sealing: Vec<(Column, FieldSealing)>,
+    head: Option<Column>,
     slots: Vec<Column>,
 }
 
+/// The twin's field for the head of a record that is sealed as a whole.
+const HEAD: Column = Column::new("phi_head");
+
 impl SqliteRotation {
     /// The table of `schema`, whose sealed fields lie in the columns of their names and whose rows are
-    /// named by the bytes in the column `row`. For [`KeyPurpose::RECORDS`].
+    /// named by the bytes in the column `row`. For [`KeyPurpose::RECORDS`]. The head of a record that is
+    /// sealed as a whole lies in the column `phi_head`.
     #[must_use]
     pub fn new(store: Arc<SqliteTenants>, schema: &PhiSchema, row: Column) -> Self {
+        let sealing: Vec<_> = schema
+            .fields
+            .iter()
+            .filter_map(|field| Some((field.column, field.sealing?)))
+            .collect();
+        let head = (schema.mode == RecordMode::Whole).then_some(HEAD);
+        let cells = head
+            .into_iter()
+            .chain(sealing.iter().map(|(column, _)| *column));
         Self {
             store,
             table: schema.table,
             purpose: KeyPurpose::RECORDS,
             row,
             ids: RowIds::Bytes,
-            cells: schema.sealed_fields().map(|field| field.column).collect(),
+            cells: cells.collect(),
+            sealing,
+            head,
             slots: Vec::new(),
         }
     }
@@ -256,7 +273,8 @@ impl SqliteRotation {
             Counted::Rows => Ok(one(db, &from, &[])?),
             Counted::Sealed(prefix) => {
                 let mut sealed = 0_u64;
-                for column in &self.cells {
+                let named = |column: &&Column| self.head.is_none_or(|head| head == **column);
+                for column in self.cells.iter().filter(named) {
                     let sql = format!("{from} WHERE substr(\"{}\", 1, 5) = ?1", column.as_str());
                     let prefix = [SqlValue::Blob(prefix.to_vec())];
                     sealed = sealed.saturating_add(one(db, &sql, &prefix)?);
@@ -329,6 +347,15 @@ impl RotationSource for SqliteRotation {
 
     fn purpose(&self) -> KeyPurpose {
         self.purpose
+    }
+
+    fn sealing(&self, column: Column) -> FieldSealing {
+        let known = self.sealing.iter().find(|(known, _)| *known == column);
+        known.map_or(FieldSealing::STANDARD, |(_, sealing)| *sealing)
+    }
+
+    fn head(&self) -> Option<Column> {
+        self.head
     }
 
     async fn claim(

@@ -98,12 +98,6 @@ pub(crate) struct Bed {
 type Outcome = Result<(), Mismatch>;
 type Check = fn(Bed) -> BoxFuture<'static, Outcome>;
 
-macro_rules! checks {
-    ($($path:path),* $(,)?) => {
-        &[$((stringify!($path), |bed| $path(bed).boxed())),*]
-    };
-}
-
 /// Every check, by name.
 const CHECKS: &[(&str, Check)] = checks![
     basics::a_value_is_read_back_with_its_version,

@@ -1,0 +1,16 @@
+//! A root in KMS from outside: on a real moto server, behind a proxy that keeps KMS' own rules.
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod epochs;
+#[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod root;
+#[cfg(test)]
+mod vault;
