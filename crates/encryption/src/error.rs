@@ -9,6 +9,7 @@ use eonpro_core::task::TaskLost;
 use eonpro_core::time::Timestamp;
 use eonpro_core::{Classify, ErrorKind, Status};
 
+use crate::keyset::KeyId;
 use crate::shred::ShredRefusal;
 use crate::state::KeyState;
 
@@ -82,6 +83,15 @@ pub enum CryptoError {
     /// A stored key record was written by a newer release.
     #[error("key record has unknown version {0}")]
     Version(u32),
+    /// A Tink keyset cannot be read as keys of the type that was asked for; the text says why.
+    #[error("tink keyset is refused: {0}")]
+    Tink(&'static str),
+    /// A Tink keyset holds a key of another type, which is named.
+    #[error("tink keyset holds a key of another type: {0}")]
+    TinkType(Box<str>),
+    /// A key of that id is in the scope already.
+    #[error("key id is taken: {0}")]
+    KeyIdTaken(KeyId),
     /// The passphrase is wrong, or the keyring was changed. One error on purpose.
     #[error("keyring does not open with this passphrase")]
     Passphrase,
@@ -154,6 +164,7 @@ impl Classify for CryptoError {
         match self {
             Self::Seal(error) => error.kind(),
             Self::Conflict
+            | Self::KeyIdTaken(_)
             | Self::IndexPhase(_)
             | Self::IndexUnsettled { .. }
             | Self::IndexScan(_)
@@ -165,7 +176,8 @@ impl Classify for CryptoError {
             Self::Store(error) => error.kind(),
             Self::Root(_) | Self::Io(_) | Self::Randomness | Self::Closed => ErrorKind::Unavailable,
             Self::RootMismatch | Self::Unverified | Self::Record(_) => ErrorKind::Integrity,
-            Self::Version(_) => ErrorKind::Unsupported,
+            Self::Version(_) | Self::TinkType(_) => ErrorKind::Unsupported,
+            Self::Tink(_) => ErrorKind::InvalidInput,
             Self::Passphrase | Self::RootDisabled => ErrorKind::PermissionDenied,
             Self::Throttled { .. } => ErrorKind::RateLimited,
             Self::EpochGone => ErrorKind::NotFound,

@@ -1,6 +1,7 @@
 //! What encryption announces: KEY-001 a key was created, KEY-002 a key has a new epoch, KEY-003 a
 //! scope's keys, or one key, are destroyed, KEY-005 something sealed did not open, KEY-006 a key has
-//! another state, or a column of few distinct values may be sealed deterministically.
+//! another state, a column of few distinct values may be sealed deterministically, or keys leave the
+//! vault in clear.
 //!
 //! A key is named `<scope>/<purpose or kek>/<key id>`. No event carries a sealed field, so the audit
 //! log never needs a key in order to hear about keys.
@@ -132,6 +133,22 @@ pub(crate) async fn low_cardinality_allowed(
         scope: part,
         old_status: Code::constant("randomized"),
         new_status: Code::constant("deterministic-low-cardinality"),
+    };
+    emitter.emit(cx, event).await
+}
+
+/// KEY-006: the keys of a type are about to leave the vault in clear. The catalogue has no code of its
+/// own for that; this one tells that a part of the system is no longer protected as it was.
+pub(crate) async fn exported(
+    emitter: &Emitter,
+    cx: &RequestContext,
+    scope: SealScope,
+    role: &str,
+) -> Result<(), EmitError> {
+    let event = key::CryptoEncryptionStatusChanged {
+        scope: code(format!("{}/{role}", scope_code(scope))),
+        old_status: Code::constant("keys-wrapped"),
+        new_status: Code::constant("keys-exported-in-clear"),
     };
     emitter.emit(cx, event).await
 }

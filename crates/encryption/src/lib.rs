@@ -130,9 +130,14 @@ mod siv;
 mod slots;
 mod state;
 mod subject;
+mod tink;
 mod usage;
 mod vault;
+#[cfg(test)]
+mod vectors;
 mod whole;
+#[cfg(test)]
+mod wycheproof;
 mod xaes;
 
 pub use cipher::TenantCipher;
@@ -162,6 +167,7 @@ pub use shred::{
     Shredding, Subjects,
 };
 pub use subject::SubjectCipher;
+pub use tink::{KeyExport, MAX_TINK_KEYSET};
 pub use vault::{ShredParts, Vault, VaultOptions, VaultParts};
 
 pub use eonpro_core::phi::{

@@ -362,17 +362,21 @@ impl LiveKeys {
         Ok(live)
     }
 
-    /// The key for `label`: HKDF-Expand-SHA-512 of the scope's MAC key over
-    /// `PAE("eonpro/mac/v1", scope, label)`.
+    /// The key for `label`, derived from the scope's MAC key.
     pub(crate) fn mac_key(&self, label: &str) -> Result<KeyBytes<32>, SealError> {
         let (_, mac) = self.standard(MAC)?;
-        let info = pae::encode(&[
-            b"eonpro/mac/v1",
-            scope_bytes(&self.tenant),
-            label.as_bytes(),
-        ]);
-        mac.derive(&[&info])
+        derive_mac_key(mac, &self.tenant, label)
     }
+}
+
+/// HKDF-Expand-SHA-512 of the scope's MAC key over `PAE("eonpro/mac/v1", scope, label)`.
+pub(crate) fn derive_mac_key(
+    mac: &InputKey,
+    tenant: &Option<TenantId>,
+    label: &str,
+) -> Result<KeyBytes<32>, SealError> {
+    let info = pae::encode(&[b"eonpro/mac/v1", scope_bytes(tenant), label.as_bytes()]);
+    mac.derive(&[&info])
 }
 
 impl fmt::Debug for LiveKeys {
@@ -423,7 +427,7 @@ impl Wrapping {
 
     /// `PAE("eonpro/dek/v1", scope, purpose, epoch, key id, key-encryption key id)`, numbers big
     /// endian.
-    fn context(&self, role: &KeyRole, epoch: u64, id: KeyId) -> Vec<u8> {
+    pub(crate) fn context(&self, role: &KeyRole, epoch: u64, id: KeyId) -> Vec<u8> {
         pae::encode(&[
             b"eonpro/dek/v1",
             scope_bytes(&self.tenant),

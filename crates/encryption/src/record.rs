@@ -307,7 +307,7 @@ mod tests {
                 key(6, KeyRole::data("records"), KeyState::Suspended),
                 key(7, KeyRole::data("records"), KeyState::Compromised),
             ],
-            low_cardinality: vec!["patients/sex".into()],
+            low_cardinality: Vec::new(),
             indexes: Vec::new(),
         })
     }
@@ -384,6 +384,24 @@ mod tests {
             assert!(decode(bad.as_bytes()).is_err(), "{bad}");
         }
     }
+
+    fn with_allowed_column() -> ScopeRecord {
+        let ScopeRecord::Live(mut keyset) = live() else {
+            return live();
+        };
+        keyset.low_cardinality = vec!["patients/sex".into()];
+        ScopeRecord::Live(keyset)
+    }
+
+    #[test]
+    fn a_column_that_is_allowed_survives_and_is_not_dropped_by_an_older_reader() {
+        let bytes = encode(&with_allowed_column()).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), with_allowed_column());
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains(r#""v":2"#));
+        assert!(decode(text.replace(r#""v":2"#, r#""v":1"#).as_bytes()).is_err());
+    }
+
     #[test]
     fn only_a_record_with_rotated_indexes_needs_a_reader_that_knows_them() {
         let version = |record| {

@@ -19,19 +19,20 @@ const SOURCE: &str = "crates/core/events.toml";
 const MODULES: &str = "crates/core/src/event/catalogue";
 const LINES: usize = 600;
 
-/// Pages rendered from types that this tool cannot import: package, target with its kind, and the
-/// ignored test that writes the page. A test beside each compares it, so that `--check` need not.
-const PAGES: &[(&str, [&str; 2], &str)] = &[
+/// Pages and vectors made of types that this tool cannot import: package, target with its kind, and
+/// the ignored test that writes them. A test beside each compares it, so that `--check` need not.
+const PAGES: &[(&str, &[&str], &str)] = &[
     (
         "eonpro-storage",
-        ["--test", "it"],
+        &["--test", "it"],
         "policy_page::write_policy_page",
     ),
     (
         "eonpro-examples",
-        ["--example", "clinic"],
+        &["--example", "clinic"],
         "record::tests::write_data_map_page",
     ),
+    ("eonpro-encryption", &["--lib"], "vectors::write_vectors"),
 ];
 
 /// One file that is made from others. `path` begins at the root of the repository.
@@ -71,7 +72,7 @@ fn write_pages(root: &Path) -> Result<(), String> {
     for (package, target, test) in PAGES {
         let mut cargo = process::cargo(root);
         cargo.args(["test", "--quiet", "--package", package]);
-        cargo.args(target).arg("--");
+        cargo.args(*target).arg("--");
         process::run(cargo.args(["--ignored", "--exact", test]))?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod columns;
 mod encryption;
 mod epochs;
+mod exchange;
 mod governed;
 mod indexing;
 mod onboarding;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use eonpro_core::RequestContext;
 use eonpro_core::event::EmitError;
 use eonpro_core::phi::Suite;
 use eonpro_core::port::{SealError, SealScope};
@@ -114,6 +115,17 @@ impl Inner {
     /// Tells KEY-001 of each key that is not announced yet, all at once so that the log's group
     /// commit takes them together.
     async fn announce(&self, scope: SealScope, slot: &Slot) -> Result<(), CryptoError> {
+        let cx = system_context(&self.emitter);
+        self.announce_for(&cx, scope, slot).await
+    }
+
+    /// As [`Self::announce`], in the name of whoever made the keys.
+    pub(super) async fn announce_for(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        slot: &Slot,
+    ) -> Result<(), CryptoError> {
         let (keyset, _) = self.keysets.live(scope).await?;
         let pending: Vec<&StoredKey> = keyset
             .keys
@@ -123,12 +135,11 @@ impl Inner {
         if pending.is_empty() {
             return Ok(());
         }
-        let cx = system_context(&self.emitter);
         let root = self.roots.named(scope, &keyset.root);
         let custody = root.ok_or(CryptoError::RootMismatch)?.name();
         let told = pending
             .iter()
-            .map(|key| events::created(&self.emitter, &cx, scope, key, custody));
+            .map(|key| events::created(&self.emitter, cx, scope, key, custody));
         for outcome in join_all(told).await {
             match outcome {
                 Ok(()) => {}

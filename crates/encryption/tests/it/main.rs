@@ -13,6 +13,8 @@ mod epochs;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod judges;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod machine;
@@ -48,6 +50,8 @@ mod subject;
 mod suites;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tink;
 #[cfg(test)]
 mod ui;
 #[cfg(test)]
