@@ -1,11 +1,12 @@
 //! Which scopes have their keys unwrapped: bounded, with one unwrapping for all who wait.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use eonpro_core::port::{SealError, SealScope};
+use eonpro_core::limit::Gcra;
+use eonpro_core::port::{Rate, RateDecision, SealError, SealScope};
 use eonpro_core::time::Monotonic;
 use tokio::sync::Mutex;
 
@@ -24,6 +25,10 @@ pub(crate) struct Slot {
     pub(crate) usages: Usages,
     /// Whether a task turns an epoch that is nearly used up.
     pub(crate) turning: AtomicBool,
+    /// Whether a task renews the lease before it ends.
+    pub(crate) renewing: AtomicBool,
+    /// How often unknown key ids sent somebody to the key store.
+    lookups: std::sync::Mutex<Gcra>,
     shredded: AtomicBool,
     /// Held while keys are fetched, unwrapped or changed. Never while an event is emitted: the
     /// audit log may need this scope's keys to take it.
@@ -54,6 +59,12 @@ impl Slot {
     /// To be called before keys are fetched: what turns stale after that stays stale.
     pub(crate) fn begin_fetch(&self) {
         self.stale.store(false, Ordering::Release);
+    }
+
+    /// Whether an unknown key id may send somebody to the key store now.
+    pub(crate) fn may_look(&self, rate: Rate, now: Monotonic) -> bool {
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(lookups.check(rate, now), RateDecision::Allowed { .. })
     }
 
     pub(crate) fn put(&self, live: Arc<LiveKeys>) {
@@ -122,7 +133,6 @@ impl KeyCache {
             }
         }
         self.unknown.invalidate_all();
-        // moka drops values in later maintenance: do it now, keys must not linger.
         self.slots.clear();
         self.unknown.run_pending_tasks();
     }

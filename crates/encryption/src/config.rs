@@ -23,6 +23,12 @@ pub struct EncryptionConfig {
     /// The longest value that is sealed or opened in one piece. At most 1 GiB; longer values are
     /// streamed.
     pub max_message_bytes: usize,
+    /// How long before the end of a lease the keys are fetched and unwrapped again in the background,
+    /// while everybody goes on with those at hand: less than half of `cache_ttl`; zero for never.
+    pub cache_grace: Duration,
+    /// How many key ids that are not at hand may send somebody to the key store in one second, for
+    /// each scope; beyond that they count as unknown. At least 1.
+    pub unknown_key_rate: u32,
     /// The library at work. Values are the same with each.
     pub primitives: Primitives,
     /// How many failures to open wait for the audit log when they come from synchronous calls.
@@ -54,6 +60,8 @@ impl Default for EncryptionConfig {
             unknown_keys: 4096,
             unknown_key_ttl: Duration::from_secs(5),
             max_message_bytes: 64 * 1024 * 1024,
+            cache_grace: Duration::from_secs(30),
+            unknown_key_rate: 50,
             primitives: Primitives::Ring,
             alarm_queue: 1024,
             max_key_age: DAY * 90,
@@ -74,6 +82,11 @@ impl EncryptionConfig {
         let age = Duration::from_secs(3600)..=DAY * 3653;
         let rules = [
             (ttl.contains(&self.cache_ttl), "cache_ttl of 1 s to 1 h"),
+            (
+                self.cache_grace < self.cache_ttl / 2,
+                "cache_grace of less than half of cache_ttl",
+            ),
+            (self.unknown_key_rate > 0, "unknown_key_rate of at least 1"),
             (self.cache_scopes > 0, "cache_scopes of at least 1"),
             (self.unknown_keys > 0, "unknown_keys of at least 1"),
             (

@@ -11,7 +11,7 @@ const SWEEP_FLOOR: usize = 1024;
 
 /// See the [module](self).
 pub(crate) struct Slots<K, S> {
-    cached: moka::sync::Cache<K, Arc<S>>,
+    cached: quick_cache::sync::Cache<K, Arc<S>>,
     held: Mutex<Held<K, S>>,
 }
 
@@ -27,7 +27,7 @@ where
 {
     pub(crate) fn new(capacity: u64) -> Self {
         Self {
-            cached: moka::sync::Cache::new(capacity),
+            cached: quick_cache::sync::Cache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
             held: Mutex::new(Held {
                 slots: HashMap::new(),
                 sweep_at: SWEEP_FLOOR,
@@ -60,16 +60,14 @@ where
             .collect()
     }
 
-    /// Lets go of one place now, not in moka's later maintenance.
+    /// Lets go of one place.
     pub(crate) fn evict(&self, key: &K) {
-        self.cached.invalidate(key);
-        self.cached.run_pending_tasks();
+        let _its_keys_go_with_it = self.cached.remove(key);
     }
 
-    /// Lets go of all places now.
+    /// Lets go of all places.
     pub(crate) fn clear(&self) {
-        self.cached.invalidate_all();
-        self.cached.run_pending_tasks();
+        self.cached.clear();
     }
 
     fn held(&self) -> MutexGuard<'_, Held<K, S>> {

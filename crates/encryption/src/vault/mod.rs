@@ -16,19 +16,22 @@ mod turning;
 mod wear;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use eonpro_core::TenantScope;
 use eonpro_core::component::{Component, Fitness, Health, Posture, Validation};
 use eonpro_core::event::Emitter;
 use eonpro_core::id::SubjectId;
 use eonpro_core::phi::Cell;
 use eonpro_core::port::kv::{KeyValue, Version};
-use eonpro_core::port::{KeyPurpose, Observer, Operation, SealError, SealScope, Signer, Timer};
+use eonpro_core::port::{
+    KeyPurpose, Observer, Operation, Rate, SealError, SealScope, Signer, Timer,
+};
 use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::Monotonic;
+use eonpro_core::{TenantScope, task};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -114,6 +117,8 @@ pub(crate) struct Inner {
     config: EncryptionConfig,
     alarms: Alarms,
     closed: AtomicBool,
+    /// For tasks that outlive a call.
+    me: OnceLock<Weak<Inner>>,
     shreds: Shreds,
     subjects: Slots<(SealScope, SubjectId), SubjectSlot>,
     custody: Option<ShredParts>,
@@ -189,15 +194,23 @@ impl Vault {
             config: parts.config,
             alarms,
             closed: AtomicBool::new(false),
+            me: OnceLock::new(),
         };
         // A wrong root key must show now, not at the first patient.
         match inner.live(SealScope::System).await {
             Ok(_) | Err(CryptoError::Seal(SealError::UnknownKey)) => {}
             Err(error) => return Err(error),
         }
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        let _first = inner.me.set(Arc::downgrade(&inner));
+        Ok(Self { inner })
+    }
+
+    /// A cipher as [`warm`](crate::Encryption::warm) gives it, without waiting: `None` if the tenant's
+    /// keys are not at hand in this process. For hot paths: costs one look into the cache.
+    #[must_use]
+    pub fn warmed(&self, scope: &TenantScope) -> Option<TenantCipher> {
+        self.inner.warmed(scope)
     }
 }
 
@@ -238,14 +251,55 @@ impl Inner {
     async fn live(&self, scope: SealScope) -> Result<Arc<LiveKeys>, CryptoError> {
         self.check_open()?;
         let slot = self.cache.slot(scope);
-        if let Some(live) = slot.fresh(self.now()) {
+        self.live_at(scope, &slot).await
+    }
+
+    async fn live_at(
+        &self,
+        scope: SealScope,
+        slot: &Arc<Slot>,
+    ) -> Result<Arc<LiveKeys>, CryptoError> {
+        let now = self.now();
+        if let Some(live) = slot.fresh(now) {
+            self.renew_in_time(scope, slot, &live, now);
             return Ok(live);
         }
         let _gate = slot.gate.lock().await;
         if let Some(live) = slot.fresh(self.now()) {
             return Ok(live);
         }
-        self.catch_up(scope, &slot).await
+        self.catch_up(scope, slot).await
+    }
+
+    /// Near the end of a lease one task renews it, so that nobody has to wait for the root key.
+    fn renew_in_time(&self, scope: SealScope, slot: &Arc<Slot>, live: &LiveKeys, now: Monotonic) {
+        let near = now.plus(self.config.cache_grace) >= live.expires;
+        if !near || slot.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Some(this) = self.me.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let (slot, seen) = (Arc::clone(slot), live.expires);
+        let _detached = task::start(async move {
+            let _gate = slot.gate.lock().await;
+            let renewed = slot.get().is_some_and(|live| live.expires > seen);
+            if !renewed && this.check_open().is_ok() {
+                // A failure shows at the end of the lease, to the one who then waits.
+                let _tried_again_then = this.fetch(scope, &slot).await;
+            }
+            slot.renewing.store(false, Ordering::Release);
+        });
+    }
+
+    /// A cipher without waiting, if the keys are at hand.
+    fn warmed(&self, scope: &TenantScope) -> Option<TenantCipher> {
+        self.check_open().ok()?;
+        let (seal_scope, now) = (SealScope::from(scope), self.now());
+        let slot = self.cache.slot(seal_scope);
+        let live = slot.fresh(now)?;
+        self.renew_in_time(seal_scope, &slot, &live, now);
+        Some(self.cipher_at(scope, slot, live))
     }
 
     /// The scope's keys, with a primary of each of `types`.
@@ -264,9 +318,14 @@ impl Inner {
     }
 
     fn cipher(&self, scope: &TenantScope, live: Arc<LiveKeys>) -> TenantCipher {
+        let slot = self.cache.slot(SealScope::from(scope));
+        self.cipher_at(scope, slot, live)
+    }
+
+    fn cipher_at(&self, scope: &TenantScope, slot: Arc<Slot>, live: Arc<LiveKeys>) -> TenantCipher {
         TenantCipher {
             live,
-            slot: self.cache.slot(SealScope::from(scope)),
+            slot,
             scope: SealScope::from(scope),
             cx: scope.cx().clone(),
             clock: Arc::clone(self.emitter.clock()),
@@ -397,7 +456,15 @@ impl Inner {
         id: KeyId,
         live: Arc<LiveKeys>,
     ) -> Result<Arc<LiveKeys>, CryptoError> {
-        if id == KeyId::AT_HAND || self.cache.is_unknown(scope, id, self.now()) {
+        let now = self.now();
+        let rate = Rate {
+            burst: self.config.unknown_key_rate,
+            period: Duration::from_secs(1),
+        };
+        if id == KeyId::AT_HAND
+            || self.cache.is_unknown(scope, id, now)
+            || !self.cache.slot(scope).may_look(rate, now)
+        {
             return Ok(live);
         }
         let live = self.renewed(scope, live.version).await?;

@@ -17,6 +17,8 @@ mod judges;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod record;
