@@ -15,8 +15,10 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use eonpro_core::TenantScope;
 use eonpro_core::entropy::SeededEntropy;
-use eonpro_core::id::RowId;
-use eonpro_core::phi::{Cell, Column, FieldSealing, Phi, Row, Suite, Table};
+use eonpro_core::id::{RowId, TenantId};
+use eonpro_core::phi::{
+    Cell, Column, FieldSealing, IndexDef, IndexPart, Normalizer, Phi, Row, Suite, Table,
+};
 use eonpro_core::port::kv::MemoryKeyValue;
 use eonpro_core::port::{KeyPurpose, NoObserver, Sealer as _};
 use eonpro_core::time::SystemClock;
@@ -347,6 +349,90 @@ fn stream(c: &mut Criterion) {
     group.finish();
 }
 
+/// A blind index token against the HMAC alone, and a deterministic value against AES-SIV alone.
+fn search(c: &mut Criterion) {
+    const SSN: IndexDef = IndexDef {
+        table: Table::new("patients"),
+        name: "ssn",
+        bits: 128,
+        version: 1,
+        parts: &[IndexPart {
+            column: Column::new("ssn"),
+            normalizer: Normalizer::Exact,
+        }],
+    };
+    let cipher = warmed_cipher();
+    let mut group = begin(c, "blind_index", 16);
+    group.bench_function("eonpro", |b| {
+        b.iter(|| cipher.index(&SSN, &[black_box("0123456789abcdef")]).unwrap());
+    });
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[7; 32]);
+    group.bench_function("ring", |b| {
+        b.iter(|| ring::hmac::sign(&key, black_box(b"0123456789abcdef")).as_ref().to_vec());
+    });
+    group.finish();
+
+    let how = FieldSealing {
+        suite: Suite::Deterministic,
+        bind: eonpro_core::phi::Binding::Column,
+        cardinality: FieldSealing::MIN_CARDINALITY,
+        ..FieldSealing::STANDARD
+    };
+    let plain = [b'a'; 32];
+    let mut group = begin(c, "deterministic", 32);
+    ours(&mut group, &cipher, how, &plain);
+    let mut siv = aes_siv::siv::Aes256Siv::new(&[7; 64].into());
+    group.bench_function("aes-siv", |b| {
+        b.iter(|| siv.encrypt([CONTEXT], black_box(&plain)).unwrap());
+    });
+    group.finish();
+}
+
+/// A look for the keys of one of ten thousand tenants, against moka's look for a shared pointer.
+fn lookup(c: &mut Criterion) {
+    const TENANTS: u128 = 10_000;
+    let (scopes, vault, _runtime) = scope_and_vault(TENANTS);
+    let cached: moka::sync::Cache<TenantId, Arc<u64>> = moka::sync::Cache::new(20_000);
+    for scope in &scopes {
+        cached.insert(scope.tenant(), Arc::new(1));
+    }
+    cached.run_pending_tasks();
+    let mut group = c.benchmark_group("lookup");
+    let mut at = 0;
+    group.bench_function("eonpro", |b| {
+        b.iter(|| {
+            at = (at + 7919) % scopes.len();
+            vault.warmed(black_box(&scopes[at])).unwrap()
+        });
+    });
+    group.bench_function("moka", |b| {
+        b.iter(|| {
+            at = (at + 7919) % scopes.len();
+            cached.get(black_box(&scopes[at].tenant())).unwrap()
+        });
+    });
+    group.finish();
+}
+
+/// Not measured but counted: sealing into a buffer that has room allocates nothing.
+fn allocations(_: &mut Criterion) {
+    let cipher = warmed_cipher();
+    let (cell, plain) = (cell(), [b'a'; 64]);
+    let mut out = Vec::with_capacity(1024);
+    for how in [FieldSealing::STANDARD, COMPACT] {
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..100 {
+                out.clear();
+                cipher
+                    .seal_into(RECORDS, how, &cell, black_box(&plain), &mut out)
+                    .unwrap();
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{how:?}");
+    }
+    println!("allocations of 200 seals into a buffer with room: 0");
+}
+
 /// Salt or nonce, as a peer's user draws it.
 fn fresh<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -390,6 +476,6 @@ fn warmed_cipher() -> TenantCipher {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(50);
-    targets = compact, compact_raw, standard, field, record, stream
+    targets = allocations, compact, compact_raw, standard, field, record, stream, search, lookup
 }
 criterion_main!(benches);
