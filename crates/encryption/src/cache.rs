@@ -30,6 +30,7 @@ pub(crate) struct Slot {
     /// How often unknown key ids sent somebody to the key store.
     lookups: std::sync::Mutex<Gcra>,
     shredded: AtomicBool,
+    closed: AtomicBool,
     /// Held while keys are fetched, unwrapped or changed. Never while an event is emitted: the
     /// audit log may need this scope's keys to take it.
     pub(crate) gate: Mutex<()>,
@@ -48,6 +49,7 @@ impl Slot {
         if self.stale.load(Ordering::Acquire) {
             return None;
         }
+        self.usable().ok()?;
         self.get().filter(|live| live.usable(now).is_ok())
     }
 
@@ -84,10 +86,14 @@ impl Slot {
     }
 
     /// # Errors
-    /// [`SealError::Shredded`] if the scope was destroyed here, or was seen to be.
+    /// [`SealError::Shredded`] if the scope was destroyed here, or was seen to be;
+    /// [`SealError::Disabled`] once the vault was closed.
     pub(crate) fn usable(&self) -> Result<(), SealError> {
         if self.shredded.load(Ordering::Acquire) {
             return Err(SealError::Shredded);
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(SealError::Disabled);
         }
         Ok(())
     }
@@ -128,6 +134,7 @@ impl KeyCache {
     /// Forgets everything; ciphers that are still held stop working.
     pub(crate) fn close(&self) {
         for (_, slot) in self.slots.matching(|_| true) {
+            slot.closed.store(true, Ordering::Release);
             if let Some(live) = slot.take() {
                 live.mark_closed();
             }

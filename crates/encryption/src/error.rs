@@ -48,6 +48,9 @@ pub enum CryptoError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Patients' keys still lie under this key: end the shred epoch first, which moves them.
+    #[error("key is in use")]
+    KeyInUse,
     /// The epoch key was destroyed, or never was.
     #[error("epoch key is gone")]
     EpochGone,
@@ -164,6 +167,7 @@ impl Classify for CryptoError {
         match self {
             Self::Seal(error) => error.kind(),
             Self::Conflict
+            | Self::KeyInUse
             | Self::KeyIdTaken(_)
             | Self::IndexPhase(_)
             | Self::IndexUnsettled { .. }

@@ -212,6 +212,8 @@ impl Refusal {
             key_version: epoch,
             cause: Code::constant(match cause {
                 Cause::Key | Cause::Held => "key",
+                // Never told: the value opened.
+                Cause::Unindexable => "tag",
                 Cause::Context => "aad",
                 Cause::Tag => "tag",
             }),

@@ -17,6 +17,9 @@ pub use crate::state::KeyState;
 /// The most keys of one scope, destroyed ones included.
 pub const MAX_KEYS: usize = 1024;
 
+/// The most further roots and recipients for which a key-encryption key is wrapped.
+pub(crate) const MAX_ALSO: usize = 8;
+
 /// The most columns of one scope that are allowed deterministic sealing despite few values.
 pub(crate) const MAX_LOW_CARDINALITY: usize = 64;
 
@@ -120,10 +123,20 @@ pub(crate) struct Keyset {
     /// The root key that wrapped the key-encryption key in use.
     pub(crate) root: Box<str>,
     pub(crate) keys: Vec<StoredKey>,
+    /// The key-encryption key in use, as further roots and recipients wrapped it.
+    pub(crate) also: Vec<AlsoWrapped>,
     /// Columns of few distinct values that may be sealed deterministically, as `table/column`.
     pub(crate) low_cardinality: Vec<Box<str>>,
     /// The blind indexes that were ever rotated.
     pub(crate) indexes: Vec<StoredIndex>,
+}
+
+/// A key-encryption key as another root, or a recipient, wrapped it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AlsoWrapped {
+    /// The root's or recipient's id.
+    pub(crate) by: Box<str>,
+    pub(crate) wrapped: Vec<u8>,
 }
 
 /// What remains of a destroyed scope.
@@ -250,6 +263,9 @@ impl Keyset {
         if self.keys.len() > MAX_KEYS {
             return Err(CryptoError::Record("more than 1024 keys"));
         }
+        if self.also.len() > MAX_ALSO {
+            return Err(CryptoError::Record("more than 8 further wrappings"));
+        }
         if self.low_cardinality.len() > MAX_LOW_CARDINALITY {
             return Err(CryptoError::Record("more than 64 allowed columns"));
         }
@@ -276,6 +292,12 @@ impl Keyset {
                 return Err(CryptoError::Record(
                     "key-encryption key in a data key's state",
                 ));
+            }
+            // The epoch is part of what a key is wrapped for, the state is not: so nobody who can write
+            // the record makes an old key seal again.
+            let newest = |other: &StoredKey| other.role != key.role || other.epoch <= key.epoch;
+            if key.state == KeyState::Primary && !self.keys.iter().all(newest) {
+                return Err(CryptoError::Record("primary key is not the newest"));
             }
             if key.wrapped.is_empty() != (key.state == KeyState::Destroyed) {
                 return Err(CryptoError::Record("key and state disagree"));
@@ -308,6 +330,7 @@ mod tests {
                 key(1, KeyRole::Wrapping, 1),
                 key(2, KeyRole::data("records"), 1),
             ],
+            also: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),
         }
@@ -328,7 +351,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         type Change = fn(&mut Keyset);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 8] = [
             ("two primaries", |keys| {
                 keys.keys.push(key(9, KeyRole::data("records"), 2));
             }),
@@ -348,6 +371,12 @@ mod tests {
                 let mut kek = key(9, KeyRole::Wrapping, 2);
                 kek.state = KeyState::Suspended;
                 keys.keys.push(kek);
+            }),
+            ("an old key that seals again", |keys| {
+                let mut old = key(9, KeyRole::data("records"), 0);
+                old.state = KeyState::Primary;
+                keys.keys[1].state = KeyState::DecryptOnly;
+                keys.keys.push(old);
             }),
             ("a live key without its bytes", |keys| {
                 keys.keys[1].wrapped.clear();

@@ -115,6 +115,8 @@ mod planner;
 mod primitives;
 mod random;
 mod record;
+#[cfg(feature = "recovery")]
+mod recovery;
 mod repository;
 mod root;
 mod roots;
@@ -154,7 +156,9 @@ pub use leakage::{Auxiliary, LeakageError, LeakageReport, RankLeak, Recovered};
 pub use normalize::MAX_INDEX_TEXT;
 pub use planner::{IndexPlanner, PlanError, PlanReport, PlannedIndex, Recommendation, Verdict};
 pub use primitives::{CryptoProfile, Primitives};
-pub use root::{RootKey, RootKeyId, WrapContext};
+#[cfg(feature = "recovery")]
+pub use recovery::{RecoveryIdentity, RecoveryRecipient};
+pub use root::{Recipient, RootKey, RootKeyId, WrapContext};
 pub use roots::{RootDirectory, TenantRoots};
 pub use rotation::{
     FailedRow, IndexColumns, LazyCounts, LazyResealer, MAX_FAILED_ROWS, Phase, RotationConfig,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CryptoError;
 use crate::index_status::{IndexStatus, StoredIndex};
 use crate::keyset::{
-    KeyId, KeyRole, KeyState, Keyset, MAX_KEYS, ScopeRecord, StoredKey, Tombstone,
+    AlsoWrapped, KeyId, KeyRole, KeyState, Keyset, MAX_KEYS, ScopeRecord, StoredKey, Tombstone,
 };
 
 /// The format of a record without rotated indexes. Readers of before indexes could be rotated read
@@ -38,6 +38,8 @@ enum WireBody {
         root: Box<str>,
         keys: Vec<WireKey>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<WireAlso>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         low_cardinality: Vec<Box<str>>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         indexes: Vec<WireIndex>,
@@ -60,6 +62,13 @@ struct WireKey {
     created: i64,
     wrapped: String,
     announced: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireAlso {
+    by: Box<str>,
+    wrapped: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +121,7 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
             WireBody::Live {
                 root: keyset.root.clone(),
                 keys: keyset.keys.iter().map(to_wire).collect(),
+                also: keyset.also.iter().map(also_to_wire).collect(),
                 low_cardinality: keyset.low_cardinality.clone(),
                 indexes: keyset.indexes.iter().map(index_to_wire).collect(),
             }
@@ -125,8 +135,9 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
         WireBody::Live {
             indexes,
             low_cardinality,
+            also,
             ..
-        } if !(indexes.is_empty() && low_cardinality.is_empty()) => EXTENDED,
+        } if !(indexes.is_empty() && low_cardinality.is_empty() && also.is_empty()) => EXTENDED,
         _ => PLAIN,
     };
     let wire = WireRecord { v, body };
@@ -146,20 +157,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
         WireBody::Live {
             root,
             keys,
+            also,
             low_cardinality,
             indexes,
         } => {
             if keys.len() > MAX_KEYS {
                 return Err(CryptoError::Record("more than 1024 keys"));
             }
-            if (v == EXTENDED) == (indexes.is_empty() && low_cardinality.is_empty()) {
-                return Err(CryptoError::Record("version and indexes disagree"));
+            let plain = indexes.is_empty() && low_cardinality.is_empty() && also.is_empty();
+            if (v == EXTENDED) == plain {
+                return Err(CryptoError::Record("version and content disagree"));
             }
+            let also = also.into_iter().map(also_from_wire);
             let indexes = indexes.into_iter().map(index_from_wire);
             let keys = keys.into_iter().map(from_wire);
             let keyset = Keyset {
                 root,
                 keys: keys.collect::<Result<_, _>>()?,
+                also: also.collect::<Result<_, _>>()?,
                 low_cardinality,
                 indexes: indexes.collect::<Result<_, _>>()?,
             };
@@ -171,6 +186,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
             keys,
         })),
     }
+}
+
+fn also_to_wire(also: &AlsoWrapped) -> WireAlso {
+    WireAlso {
+        by: also.by.clone(),
+        wrapped: URL_SAFE_NO_PAD.encode(&also.wrapped),
+    }
+}
+
+fn also_from_wire(wire: WireAlso) -> Result<AlsoWrapped, CryptoError> {
+    Ok(AlsoWrapped {
+        by: wire.by,
+        wrapped: URL_SAFE_NO_PAD
+            .decode(&wire.wrapped)
+            .map_err(|_| CryptoError::Record("not base64url"))?,
+    })
 }
 
 fn to_wire(key: &StoredKey) -> WireKey {
@@ -307,6 +338,7 @@ mod tests {
                 key(6, KeyRole::data("records"), KeyState::Suspended),
                 key(7, KeyRole::data("records"), KeyState::Compromised),
             ],
+            also: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),
         })

@@ -89,6 +89,21 @@ impl WrapContext {
     }
 }
 
+/// Somebody for whom each key-encryption key is wrapped as well, and who is not asked to unwrap it in
+/// daily use.
+#[async_trait]
+pub trait Recipient: fmt::Debug + Send + Sync + 'static {
+    /// Which recipient this is; no root key has the same id.
+    fn id(&self) -> &RootKeyId;
+
+    /// Wraps `key` for the recipient, bound to `context`. At most 4 KiB. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`CryptoError::Root`] if that failed.
+    async fn wrap(&self, key: &KeyBytes<32>, context: &WrapContext)
+    -> Result<Vec<u8>, CryptoError>;
+}
+
 /// Wraps and unwraps key-encryption keys.
 #[async_trait]
 pub trait RootKey: Component {

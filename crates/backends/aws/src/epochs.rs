@@ -116,7 +116,7 @@ impl KmsRoot {
             Ok(_) => {}
             Err(failure) => match failure.verdict() {
                 Verdict::Missing => return Ok(Destruction::Done),
-                Verdict::Disabled => {}
+                Verdict::Disabled | Verdict::Ending => {}
                 _ => return Err(failure),
             },
         }
@@ -133,7 +133,7 @@ impl KmsRoot {
             Err(failure) => match failure.verdict() {
                 Verdict::Missing => Ok(Destruction::Done),
                 // Somebody else was first.
-                Verdict::Disabled => match self.standing(key).await? {
+                Verdict::Disabled | Verdict::Ending => match self.standing(key).await? {
                     Standing::Gone => Ok(Destruction::Done),
                     Standing::Scheduled(at) => Ok(Destruction::Scheduled { at }),
                     Standing::Foreign | Standing::Usable => Err(failure),

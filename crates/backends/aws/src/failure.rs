@@ -51,8 +51,10 @@ enum Cause {
 pub(crate) enum Verdict {
     /// The ciphertext is not of this key and context.
     Mismatch,
-    /// The key may not be used: it is disabled, or about to be destroyed.
+    /// The key is disabled.
     Disabled,
+    /// The key is in a state in which it cannot be used: about to be destroyed.
+    Ending,
     /// The key cannot be reached just now.
     Unavailable,
     /// There is no such key.
@@ -155,7 +157,8 @@ impl KmsFailure {
         };
         match code {
             "InvalidCiphertextException" | "IncorrectKeyException" => Verdict::Mismatch,
-            "DisabledException" | "KMSInvalidStateException" => Verdict::Disabled,
+            "DisabledException" => Verdict::Disabled,
+            "KMSInvalidStateException" => Verdict::Ending,
             "KeyUnavailableException" => Verdict::Unavailable,
             "NotFoundException" => Verdict::Missing,
             "AccessDeniedException" => Verdict::Denied,
@@ -179,7 +182,7 @@ impl KmsFailure {
         }
         match self.verdict() {
             Verdict::Mismatch => CryptoError::RootMismatch,
-            Verdict::Disabled | Verdict::Unavailable => CryptoError::RootDisabled,
+            Verdict::Disabled | Verdict::Ending | Verdict::Unavailable => CryptoError::RootDisabled,
             Verdict::Throttled => CryptoError::Throttled {
                 retry_after: THROTTLE_PAUSE,
             },
@@ -189,11 +192,11 @@ impl KmsFailure {
         }
     }
 
-    /// As an error of an epoch key: only a key that is disabled, about to be destroyed or not there
-    /// is gone; one that we may not use or cannot reach is not.
+    /// As an error of an epoch key: only a key that is about to be destroyed or not there is gone; one
+    /// that is merely disabled, that we may not use or cannot reach, is not.
     pub(crate) fn of_epoch(self) -> CryptoError {
         match self.verdict() {
-            Verdict::Disabled | Verdict::Missing => CryptoError::EpochGone,
+            Verdict::Ending | Verdict::Missing => CryptoError::EpochGone,
             _ => self.of_root(),
         }
     }
@@ -255,7 +258,7 @@ mod tests {
         for (code, of_root, of_epoch) in [
             ("InvalidCiphertextException", mismatch, mismatch),
             ("IncorrectKeyException", mismatch, mismatch),
-            ("DisabledException", disabled, gone),
+            ("DisabledException", disabled, disabled),
             ("KMSInvalidStateException", disabled, gone),
             ("KeyUnavailableException", disabled, disabled),
             ("ThrottlingException", throttled, throttled),

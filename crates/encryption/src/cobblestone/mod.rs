@@ -44,6 +44,8 @@ pub(crate) enum Cause {
     Key,
     /// The key is suspended or compromised.
     Held,
+    /// It opens, but its text does not fit the rule of the index.
+    Unindexable,
     /// The commitment differs: another key, another context, or a changed header.
     Context,
     /// A chunk does not authenticate, or the length is impossible.
@@ -53,6 +55,7 @@ pub(crate) enum Cause {
 impl From<Cause> for SealError {
     fn from(cause: Cause) -> Self {
         match cause {
+            Cause::Unindexable => Self::Unsupported,
             Cause::Held => Self::Disabled,
             Cause::Key | Cause::Context | Cause::Tag => Self::Authentication,
         }

@@ -15,6 +15,7 @@ use super::machine::{Phase, Step};
 use super::record::{FailedRow, JobState, MAX_FAILED_ROWS, SourceProgress, Stage};
 use super::work::{self, Bench, IndexColumns, RowWork};
 use super::{RotationConfig, RotationKind};
+use crate::cobblestone::Cause;
 use crate::envelope;
 use crate::error::CryptoError;
 use crate::events::Refusal;
@@ -138,8 +139,10 @@ impl Worker<'_> {
                     let failed = FailedRow::new(source.name(), name, next.done, &row.row);
                     next.failed.push(failed);
                 }
-                let refusal = Refusal::new(source.table(), Some(column), 0, cause);
-                self.vault.raise(self.scope.cx(), refusal);
+                if cause != Cause::Unindexable {
+                    let refusal = Refusal::new(source.table(), Some(column), 0, cause);
+                    self.vault.raise(self.scope.cx(), refusal);
+                }
             }
         }
         next.end = rows.is_empty();

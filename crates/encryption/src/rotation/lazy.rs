@@ -32,6 +32,8 @@ pub struct LazyResealer {
     queue: mpsc::Sender<Offer>,
     counts: Arc<Counts>,
     under_way: Arc<Mutex<HashSet<Place>>>,
+    /// Whether the source's records are sealed as a whole.
+    whole: bool,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,7 @@ impl LazyResealer {
     #[must_use]
     pub fn start(source: Arc<dyn RotationSource>, capacity: usize) -> Self {
         let (queue, mut offers) = mpsc::channel(capacity.clamp(1, 1 << 20));
+        let whole = source.head().is_some();
         let counts = Arc::new(Counts::default());
         let under_way = Arc::new(Mutex::new(HashSet::new()));
         let (tally, places) = (Arc::clone(&counts), Arc::clone(&under_way));
@@ -94,11 +97,13 @@ impl LazyResealer {
             queue,
             counts,
             under_way,
+            whole,
         }
     }
 
     /// Offers `new` in place of `old` for one cell of the source, both sealed for it. Never waits. Returns
-    /// whether the offer was taken; one that is not costs nothing but that the value stays stale.
+    /// whether the offer was taken; one that is not costs nothing but that the value stays stale. A source of records that are sealed as a
+    /// whole takes none.
     pub fn offer(
         &self,
         scope: &TenantScope,
@@ -107,6 +112,11 @@ impl LazyResealer {
         old: Vec<u8>,
         new: Vec<u8>,
     ) -> bool {
+        if self.whole {
+            // One cell of a record that is one message would never open again with the others.
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
         let place = (scope.tenant(), row.to_vec(), column);
         let mut under_way = self
             .under_way

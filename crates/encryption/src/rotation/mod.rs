@@ -36,6 +36,7 @@ use crate::keyset::{KeyId, KeyRole, KeyState};
 use crate::random::fill_random;
 use crate::repository::partition;
 use crate::service::{Encryption as _, ShredApproval};
+use crate::subject::SUBJECT;
 use crate::vault::Vault;
 use job::Worker;
 use lease::{Lease, Place};
@@ -248,7 +249,8 @@ impl Rotator {
     ///
     /// # Errors
     /// [`CryptoError::Config`] if no source has what `kind` is about; [`SealError::UnknownKey`] if the
-    /// purpose has no key; [`CryptoError::Conflict`]; errors of the store.
+    /// purpose has no key; [`SealError::Unsupported`] for the purpose `subject`, whose key seals patients'
+    /// keys and no rows; [`CryptoError::Conflict`]; errors of the store.
     pub async fn plan(
         &self,
         scope: &TenantScope,
@@ -297,6 +299,10 @@ impl Rotator {
         scope: &TenantScope,
         of: KeyType,
     ) -> Result<(Stage, u64, Timestamp), CryptoError> {
+        // It seals patients' keys, which lie in no source: ending the shred epoch moves them.
+        if of.purpose == SUBJECT {
+            return Err(SealError::Unsupported.into());
+        }
         // Read from the store: from now on an earlier key is primary only in a cache.
         let keys = self.vault.keys(scope.into()).await?;
         let role = KeyRole::data(&of.role());

@@ -209,7 +209,17 @@ impl Bench<'_> {
             return Ok(work);
         }
         let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
-        let slots = self.keys.index(&columns.index, &texts)?;
+        let slots = match self.keys.index(&columns.index, &texts) {
+            Ok(slots) => slots,
+            // The row is told, the others go on.
+            Err(SealError::Unindexable { .. } | SealError::LimitExceeded) => {
+                let first = columns.index.parts.first().map(|part| part.column);
+                work.unopened
+                    .extend(first.map(|column| (column, Cause::Unindexable)));
+                return Ok(work);
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Some(token) = slots.version(version) {
             work.changes.push(Replacement {
                 row: row.row.clone(),

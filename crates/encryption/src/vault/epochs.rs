@@ -4,6 +4,7 @@
 //! found no living subject under it. So whatever fails in between, a living subject opens and a
 //! shredded one does not; and a repeat goes on from what is stored.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
@@ -14,6 +15,7 @@ use eonpro_core::port::{SealError, SealScope};
 use super::{Inner, MAX_ATTEMPTS};
 use crate::epoch::EpochId;
 use crate::error::CryptoError;
+use crate::live::Reader;
 use crate::shred::wire::Stored as _;
 use crate::shred::{EpochEnded, EpochStatus, Epochs, Found, Shreds, events, require};
 use crate::subject::{self, Owner, SUBJECT, SubjectKey, SubjectRecord};
@@ -24,8 +26,8 @@ enum Outcome {
     Moved,
     /// Nothing was to do: it is there already, or it is shredded.
     Settled,
-    /// The key of its epoch is gone.
-    Lost,
+    /// The key of its epoch, which is named, is gone.
+    Lost(EpochId),
 }
 
 impl Inner {
@@ -165,23 +167,27 @@ impl Inner {
             self.begin_epoch(scope, found).await?;
         }
         self.present_epoch(cx, scope).await?;
-        let mut ended = self.move_survivors(scope).await?;
-        self.destroy_pending(cx, scope, &mut ended).await?;
+        let (mut ended, named) = self.move_survivors(scope).await?;
+        self.destroy_pending(cx, scope, &named, &mut ended).await?;
         Ok(ended)
     }
 
-    /// Moves every living subject to the present epoch, until one whole scan found none elsewhere.
-    async fn move_survivors(self: &Arc<Self>, scope: SealScope) -> Result<EpochEnded, CryptoError> {
+    /// Moves every living subject to the present epoch, until one whole scan found none that could be
+    /// moved. Also returns the epochs under which somebody still lies because their keys do not unwrap.
+    async fn move_survivors(
+        self: &Arc<Self>,
+        scope: SealScope,
+    ) -> Result<(EpochEnded, BTreeSet<EpochId>), CryptoError> {
         let mut ended = EpochEnded::default();
         let mut after = self.shreds.cursor(scope).await?;
         for _ in 0..MAX_ATTEMPTS {
             let whole = after.is_none();
-            let (moved, lost) = self.move_from(scope, after.take()).await?;
+            let (moved, lost, named) = self.move_from(scope, after.take()).await?;
             self.shreds.keep_cursor(scope, None).await?;
             ended.moved = ended.moved.saturating_add(moved);
             ended.lost = lost;
             if whole && moved == 0 {
-                return Ok(ended);
+                return Ok((ended, named));
             }
         }
         Err(CryptoError::Conflict)
@@ -191,12 +197,12 @@ impl Inner {
         self: &Arc<Self>,
         scope: SealScope,
         mut after: Option<SubjectId>,
-    ) -> Result<(u64, u64), CryptoError> {
-        let (mut moved, mut lost) = (0_u64, 0_u64);
+    ) -> Result<(u64, u64, BTreeSet<EpochId>), CryptoError> {
+        let (mut moved, mut lost, mut named) = (0_u64, 0_u64, BTreeSet::new());
         loop {
             let page = self.shreds.subjects(scope, after).await?;
             let Some((last, ..)) = page.last() else {
-                return Ok((moved, lost));
+                return Ok((moved, lost, named));
             };
             let last = *last;
             let before = moved;
@@ -204,7 +210,10 @@ impl Inner {
                 match self.move_subject(scope, *subject).await? {
                     Outcome::Moved => moved = moved.saturating_add(1),
                     Outcome::Settled => {}
-                    Outcome::Lost => lost = lost.saturating_add(1),
+                    Outcome::Lost(epoch) => {
+                        lost = lost.saturating_add(1);
+                        named.insert(epoch);
+                    }
                 }
             }
             if moved > before {
@@ -227,16 +236,19 @@ impl Inner {
             };
             let current = epochs.value.current.as_ref();
             let current = current.ok_or(SealError::Shredded)?;
-            if key.locked.epoch == current.id {
+            let tenant = self.sealing(scope, SUBJECT.into()).await?;
+            let dek = tenant.standard(SUBJECT.as_str())?.0.id;
+            if key.locked.epoch == current.id && key.locked.dek == dek {
                 return Ok(Outcome::Settled);
             }
+            let epoch = key.locked.epoch.clone();
             let owner = Owner {
                 scope,
                 subject,
                 id: key.id,
             };
             let bytes = match self.relock(&owner, &current.id, key).await {
-                Err(CryptoError::EpochGone) => return Ok(Outcome::Lost),
+                Err(CryptoError::EpochGone) => return Ok(Outcome::Lost(epoch)),
                 other => other?,
             };
             let place = Shreds::subject_key(subject)?;
@@ -261,7 +273,9 @@ impl Inner {
         epoch: &EpochId,
         before: SubjectKey,
     ) -> Result<Vec<u8>, CryptoError> {
-        let key = self.unlock_subject(owner, &before.locked).await?;
+        let key = self
+            .unlock_subject(Reader::Rotation, owner, &before.locked)
+            .await?;
         let tenant = self.sealing(owner.scope, SUBJECT.into()).await?;
         let locked = self.lock_subject(owner, epoch, &tenant, &key).await?;
         let after = SubjectKey { locked, ..before };
@@ -269,7 +283,8 @@ impl Inner {
         let SubjectRecord::Live(read) = subject::decode(&bytes)? else {
             return Err(CryptoError::Unverified);
         };
-        let same = self.unlock_subject(owner, &read.locked).await? == key;
+        let again = self.unlock_subject(Reader::Anyone, owner, &read.locked);
+        let same = again.await? == key;
         if !same || read.id != owner.id || read.locked.epoch != *epoch {
             return Err(CryptoError::Unverified);
         }
@@ -277,11 +292,13 @@ impl Inner {
     }
 
     /// Destroys the keys of ended epochs that need not stay. The caller has seen that no living
-    /// subject lies under them. A destruction is repeated until it is recorded.
+    /// subject lies under them but under those `named`, which stay: a key that does not answer today
+    /// may do so tomorrow. A destruction is repeated until it is recorded.
     async fn destroy_pending(
         &self,
         cx: &RequestContext,
         scope: SealScope,
+        named: &BTreeSet<EpochId>,
         ended: &mut EpochEnded,
     ) -> Result<(), CryptoError> {
         let custody = &self.custody()?.epochs;
@@ -289,7 +306,8 @@ impl Inner {
             let Found { value, version } = self.shreds.epochs(scope).await?;
             let mut epochs = value;
             let now = self.emitter.clock().wall();
-            let due = epochs.pending.iter().find(|one| one.destroy_at <= now);
+            let mut waiting = epochs.pending.iter();
+            let due = waiting.find(|one| one.destroy_at <= now && !named.contains(&one.id));
             let Some(due) = due.cloned() else {
                 ended.waiting = epochs.pending.len();
                 return Ok(());
@@ -336,7 +354,8 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             }
-            self.destroy_pending(cx, scope, &mut ended).await?;
+            self.destroy_pending(cx, scope, &BTreeSet::new(), &mut ended)
+                .await?;
             return Ok(ended);
         }
         Err(CryptoError::Conflict)

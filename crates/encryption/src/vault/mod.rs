@@ -49,7 +49,7 @@ use crate::keyset::{KeyId, Keyset};
 use crate::live::{LiveKeys, Meter};
 use crate::random::SaltPool;
 use crate::repository::Keysets;
-use crate::root::{RootKey, WrapContext};
+use crate::root::{Recipient, RootKey};
 use crate::roots::{RootDirectory, Roots, TenantRoots};
 use crate::shred::Shreds;
 use crate::slots::Slots;
@@ -90,6 +90,13 @@ pub struct VaultOptions {
     pub roots: Arc<dyn RootDirectory>,
     /// The keys of single patients, and receipts for what is shredded.
     pub shredding: Option<ShredParts>,
+    /// Roots that stand in, in this order, when the vault's own cannot be had: each key-encryption key
+    /// is wrapped for all of them, from its next rewrap on. Disabling the first root alone thus stops
+    /// nobody. Not for the keys of tenants that hold their own root.
+    pub standbys: Vec<Arc<dyn RootKey>>,
+    /// For whom each key-encryption key is wrapped as well, likewise, such as a
+    /// [`RecoveryRecipient`](crate::RecoveryRecipient) whose private key lies in a safe.
+    pub recipients: Vec<Arc<dyn Recipient>>,
 }
 
 impl Default for VaultOptions {
@@ -97,6 +104,8 @@ impl Default for VaultOptions {
         Self {
             roots: Arc::new(TenantRoots::new()),
             shredding: None,
+            standbys: Vec::new(),
+            recipients: Vec::new(),
         }
     }
 }
@@ -105,7 +114,7 @@ impl Default for VaultOptions {
 /// [`Sealer`](eonpro_core::port::Sealer). Cheap to clone; clones are one vault.
 #[derive(Clone)]
 pub struct Vault {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -179,10 +188,25 @@ impl Vault {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with(parts: VaultParts, options: VaultOptions) -> Result<Self, CryptoError> {
+        let vault = Self::assemble(parts, options)?;
+        // A wrong root key must show now, not at the first patient.
+        match vault.inner.live(SealScope::System).await {
+            Ok(_) | Err(CryptoError::Seal(SealError::UnknownKey)) => Ok(vault),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A vault whose root key was not tried.
+    pub(crate) fn assemble(parts: VaultParts, options: VaultOptions) -> Result<Self, CryptoError> {
         parts.config.check()?;
         let alarms = Alarms::start(parts.emitter.clone(), parts.config.alarm_queue);
         let inner = Inner {
-            roots: Roots::new(parts.root, options.roots),
+            roots: Roots::new(
+                parts.root,
+                options.roots,
+                options.standbys,
+                options.recipients,
+            )?,
             keysets: Keysets::new(Arc::clone(&parts.state)),
             cache: KeyCache::new(&parts.config),
             shreds: Shreds::new(parts.state),
@@ -196,11 +220,6 @@ impl Vault {
             closed: AtomicBool::new(false),
             me: OnceLock::new(),
         };
-        // A wrong root key must show now, not at the first patient.
-        match inner.live(SealScope::System).await {
-            Ok(_) | Err(CryptoError::Seal(SealError::UnknownKey)) => {}
-            Err(error) => return Err(error),
-        }
         let inner = Arc::new(inner);
         let _first = inner.me.set(Arc::downgrade(&inner));
         Ok(Self { inner })
@@ -273,7 +292,8 @@ impl Inner {
 
     /// Near the end of a lease one task renews it, so that nobody has to wait for the root key.
     fn renew_in_time(&self, scope: SealScope, slot: &Arc<Slot>, live: &LiveKeys, now: Monotonic) {
-        let near = now.plus(self.config.cache_grace) >= live.expires;
+        let grace = self.config.cache_grace.min(self.config.cache_ttl / 2);
+        let near = !grace.is_zero() && now.plus(grace) >= live.expires;
         if !near || slot.renewing.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -310,9 +330,7 @@ impl Inner {
     ) -> Result<Arc<LiveKeys>, CryptoError> {
         let mut live = self.live(scope).await?;
         for of in types {
-            if live.primary(of.purpose.as_str(), of.suite).is_none() {
-                live = self.sealing(scope, *of).await?;
-            }
+            live = self.sealing(scope, *of).await?;
         }
         Ok(live)
     }
@@ -414,11 +432,7 @@ impl Inner {
         scope: SealScope,
         keyset: &Keyset,
     ) -> Result<KeyBytes<32>, CryptoError> {
-        let root = self.roots.named(scope, &keyset.root);
-        let root = root.ok_or(CryptoError::RootMismatch)?;
-        let kek = keyset.wrapping()?;
-        let context = WrapContext { scope, key: kek.id };
-        root.unwrap(&kek.wrapped, &context).await
+        self.roots.unwrap(scope, keyset).await
     }
 
     /// Opens, looking once for keys that came into being since the keys at hand were fetched.

@@ -20,7 +20,7 @@ use crate::cache::Slot;
 use crate::error::CryptoError;
 use crate::events;
 use crate::key_type::{KeyType, split_role};
-use crate::keyset::{KeyId, KeyRole, Keyset, STANDARD, ScopeRecord, StoredKey};
+use crate::keyset::{AlsoWrapped, KeyId, KeyRole, Keyset, STANDARD, ScopeRecord, StoredKey};
 use crate::live::{LiveKeys, Wrapping};
 use crate::material::KeyMaterial;
 use crate::random::{fill_random, random_key};
@@ -183,10 +183,13 @@ impl Inner {
         let mut keyset = Keyset {
             root: root.id().as_str().into(),
             keys: Vec::new(),
+            also: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),
         };
-        let (stored, kek) = self.fresh_wrapping_key(scope, &*root, &keyset).await?;
+        let FreshKek { stored, also, kek } =
+            self.fresh_wrapping_key(scope, &*root, &keyset).await?;
+        keyset.also = also;
         keyset.install(stored, KeyState::Destroyed)?;
         Ok((keyset, kek))
     }
@@ -197,7 +200,7 @@ impl Inner {
         scope: SealScope,
         root: &dyn RootKey,
         keyset: &Keyset,
-    ) -> Result<(StoredKey, KeyBytes<32>), CryptoError> {
+    ) -> Result<FreshKek, CryptoError> {
         let id = fresh_id(keyset)?;
         let kek = random_key()?;
         let context = WrapContext { scope, key: id };
@@ -214,7 +217,8 @@ impl Inner {
             wrapped,
             announced: false,
         };
-        Ok((stored, kek))
+        let also = self.roots.wrap_also(root, &kek, &context).await?;
+        Ok(FreshKek { stored, also, kek })
     }
 
     /// A fresh data key of the next epoch, wrapped.
@@ -241,6 +245,13 @@ impl Inner {
             announced: false,
         })
     }
+}
+
+/// A key-encryption key that was just made.
+pub(super) struct FreshKek {
+    pub(super) stored: StoredKey,
+    pub(super) also: Vec<AlsoWrapped>,
+    pub(super) kek: KeyBytes<32>,
 }
 
 /// A standard key may seal at once: the scope's onboarding fails if it stays unannounced. A further

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Inner, Vault};
 use crate::alarm::{Alarms, CHORE, system_context};
+use crate::cache::Slot;
 use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place};
 use crate::error::CryptoError;
@@ -204,6 +205,7 @@ impl Inner {
         Arc::new(DataKeyAtHand {
             tenant: scope.tenant(),
             key: SealingKey::Standard(InputKey::with(self.config.primitives, key)),
+            slot: self.cache.slot(scope),
             max_message: self.config.max_message_bytes,
             alarms: self.alarms.clone(),
         })
@@ -214,6 +216,8 @@ impl Inner {
 struct DataKeyAtHand {
     tenant: Option<TenantId>,
     key: SealingKey,
+    /// Where a shred, and the close of the vault, is noticed.
+    slot: Arc<Slot>,
     max_message: usize,
     alarms: Alarms,
 }
@@ -229,6 +233,7 @@ impl DataKey for DataKeyAtHand {
         if plaintext.len() > self.max_message {
             return Err(SealError::LimitExceeded);
         }
+        self.slot.usable()?;
         let (place, id) = (self.place(cell), KeyId::AT_HAND);
         let mut out = Vec::new();
         self.key.seal(&place, id, fresh_salt, plaintext, &mut out)?;
@@ -236,6 +241,7 @@ impl DataKey for DataKeyAtHand {
     }
 
     fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.slot.usable()?;
         let opened = match envelope::split(sealed) {
             Some((KeyId::AT_HAND, message)) => {
                 self.key.open(&self.place(cell), KeyId::AT_HAND, message)

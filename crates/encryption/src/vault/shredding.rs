@@ -347,12 +347,16 @@ impl Inner {
         step: Step<'_>,
     ) -> Result<Vec<KeyId>, CryptoError> {
         for _ in 0..MAX_ATTEMPTS {
+            let mut custody = self.roots.own().name();
             let (keys, count, before) = match self.keysets.find(scope).await? {
                 Some((ScopeRecord::Shredded(_), _)) if step.is_none() => return Ok(Vec::new()),
                 Some((ScopeRecord::Shredded(was), version)) => {
                     (Vec::new(), was.keys, Some(version))
                 }
                 Some((ScopeRecord::Live(keyset), version)) => {
+                    if let Some(root) = self.roots.named(scope, &keyset.root) {
+                        custody = root.name();
+                    }
                     (living(&keyset), keyset.live_count(), Some(version))
                 }
                 None => (Vec::new(), 0, None),
@@ -366,7 +370,7 @@ impl Inner {
                 epoch: None,
                 exposed_until: at.plus(self.config.cache_ttl),
                 backups: BackupExposure::WhileBackupsExist,
-                custody: self.roots.wrapping(scope).name().into(),
+                custody: custody.into(),
             };
             let tx = self
                 .conclude(scope, ShredTarget::Tenant, tx, step, facts)

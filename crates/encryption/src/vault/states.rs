@@ -9,7 +9,9 @@ use crate::error::CryptoError;
 use crate::events;
 use crate::keyset::{KeyId, KeyRole, Keyset, ScopeRecord, StoredKey};
 use crate::service::ShredApproval;
+use crate::shred::ShredTarget;
 use crate::state::{KeyState, Means};
+use crate::subject::{SUBJECT, SubjectRecord};
 
 impl Inner {
     /// Puts a data key into another state by the means at hand. Returns the state from before.
@@ -22,6 +24,11 @@ impl Inner {
         means: Means,
     ) -> Result<KeyState, CryptoError> {
         self.check_open()?;
+        if to == KeyState::Drained {
+            let (keyset, _) = self.keysets.live(scope).await?;
+            self.check_subjects_elsewhere(scope, data_key(&keyset, id)?)
+                .await?;
+        }
         let (from, now) = self.commit_state(scope, id, to, means).await?;
         if from != to {
             events::state_changed(&self.emitter, cx, scope, &now, from)
@@ -45,12 +52,38 @@ impl Inner {
             return Ok(());
         }
         allow(stored, KeyState::Destroyed, Means::Approval)?;
+        // A hold keeps what only this key still opens, in backups, too.
+        self.check_unheld(scope, ShredTarget::Tenant).await?;
+        self.check_subjects_elsewhere(scope, stored).await?;
         events::key_destroyed(&self.emitter, cx, scope, stored, approval)
             .await
             .map_err(CryptoError::Unrecorded)?;
         self.commit_state(scope, id, KeyState::Destroyed, Means::Approval)
             .await?;
         Ok(())
+    }
+
+    /// The key of purpose `subject` seals no values but patients' keys, which no scan of tables sees.
+    async fn check_subjects_elsewhere(
+        &self,
+        scope: SealScope,
+        stored: &StoredKey,
+    ) -> Result<(), CryptoError> {
+        if stored.role.name() != SUBJECT.as_str() {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let page = self.shreds.subjects(scope, after).await?;
+            let Some((last, ..)) = page.last() else {
+                return Ok(());
+            };
+            after = Some(*last);
+            let lies_under = |record: &SubjectRecord| matches!(record, SubjectRecord::Live(key) if key.locked.dek == stored.id);
+            if page.iter().any(|(_, record, _)| lies_under(record)) {
+                return Err(CryptoError::KeyInUse);
+            }
+        }
     }
 
     async fn commit_state(

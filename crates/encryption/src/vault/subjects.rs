@@ -160,6 +160,7 @@ impl Inner {
     /// Unlocks a stored key with the tenant's data key that it names.
     pub(super) async fn unlock_subject(
         &self,
+        reader: Reader,
         owner: &Owner,
         locked: &Locked,
     ) -> Result<eonpro_core::secret::KeyBytes<32>, CryptoError> {
@@ -169,7 +170,7 @@ impl Inner {
             tenant = self.look_for(owner.scope, locked.dek, tenant).await?;
         }
         let dek = tenant
-            .opening(Reader::Anyone, locked.dek, SUBJECT)
+            .opening(reader, locked.dek, SUBJECT)
             .map_err(|_| SealError::UnknownKey)?;
         let dek = dek.key.standard().ok_or(SealError::UnknownKey)?;
         subject::unlock(owner, custody, dek, locked).await
@@ -257,7 +258,9 @@ impl Inner {
             subject,
             id: key.id,
         };
-        let unlocked = self.unlock_subject(&owner, &key.locked).await?;
+        let unlocked = self
+            .unlock_subject(Reader::Anyone, &owner, &key.locked)
+            .await?;
         let live = Arc::new(LiveSubject {
             id: key.id,
             key: SealingKey::Standard(InputKey::with(self.config.primitives, &unlocked)),

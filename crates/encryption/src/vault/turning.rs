@@ -3,8 +3,12 @@
 //! Each change is one compare-and-swap of the scope's keyset, tried again when another writer wins.
 
 use eonpro_core::RequestContext;
+#[cfg(feature = "recovery")]
+use eonpro_core::event::EmitError;
 use eonpro_core::phi::Suite;
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
+
+use eonpro_core::secret::KeyBytes;
 
 use super::{Inner, MAX_ATTEMPTS};
 use crate::error::CryptoError;
@@ -16,6 +20,10 @@ use crate::record;
 use crate::service::{KeyTurned, ShredApproval};
 use crate::shred::ShredTarget;
 use crate::state::KeyState;
+
+/// Gets the key-encryption key of a keyset from elsewhere than a root.
+pub(super) type Recovered<'a> =
+    &'a (dyn Fn(&Keyset) -> Result<KeyBytes<32>, CryptoError> + Send + Sync);
 
 impl Inner {
     pub(super) async fn turn_epoch(
@@ -76,29 +84,61 @@ impl Inner {
         Err(CryptoError::Conflict)
     }
 
+    /// Rewraps a scope whose root is lost. `false` if the present root opens it: it is back already.
+    #[cfg(feature = "recovery")]
+    pub(crate) async fn recover(
+        &self,
+        cx: &RequestContext,
+        scope: SealScope,
+        identity: &crate::recovery::RecoveryIdentity,
+    ) -> Result<bool, CryptoError> {
+        let (keyset, _) = self.keysets.live(scope).await?;
+        if self.wrapping_key(scope, &keyset).await.is_ok() {
+            return Ok(false);
+        }
+        let unwrap = |keyset: &Keyset| identity.unwrap(scope, keyset);
+        let turned = self.commit_rewrap(scope, Some(&unwrap)).await?;
+        let told = events::rotated(&self.emitter, cx, scope, KeyRole::Wrapping.name(), turned);
+        match told.await {
+            Ok(()) => Ok(true),
+            // The log needs the system's keys before it can be there.
+            Err(EmitError::NotAttached) if scope == SealScope::System => Ok(true),
+            Err(error) => Err(CryptoError::Unaudited(error)),
+        }
+    }
+
     pub(super) async fn rewrap_keys(
         &self,
         cx: &RequestContext,
         scope: SealScope,
     ) -> Result<KeyTurned, CryptoError> {
         self.check_open()?;
-        let turned = self.commit_rewrap(scope).await?;
+        let turned = self.commit_rewrap(scope, None).await?;
         events::rotated(&self.emitter, cx, scope, KeyRole::Wrapping.name(), turned)
             .await
             .map_err(CryptoError::Unaudited)?;
         Ok(turned)
     }
 
-    async fn commit_rewrap(&self, scope: SealScope) -> Result<KeyTurned, CryptoError> {
+    /// With `recovered`, the old key-encryption key comes from there and not from a root.
+    pub(super) async fn commit_rewrap(
+        &self,
+        scope: SealScope,
+        recovered: Option<Recovered<'_>>,
+    ) -> Result<KeyTurned, CryptoError> {
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let expires = self.lease();
             slot.begin_fetch();
             let (before, version) = self.keysets.live(scope).await?;
-            let old_kek = self.wrapping_key(scope, &before).await?;
+            let old_kek = match recovered {
+                Some(recovered) => recovered(&before)?,
+                None => self.wrapping_key(scope, &before).await?,
+            };
             let root = self.roots.wrapping(scope);
-            let (mut new_key, new_kek) = self.fresh_wrapping_key(scope, &*root, &before).await?;
+            let fresh = self.fresh_wrapping_key(scope, &*root, &before).await?;
+            let (mut new_key, new_kek) = (fresh.stored, fresh.kek);
             new_key.announced = true;
 
             let old = Wrapping::new(scope.tenant(), before.wrapping()?.id, &old_kek);
@@ -106,6 +146,7 @@ impl Inner {
             let mut after = before.clone();
             let turned = install(&mut after, new_key, KeyState::Destroyed)?;
             after.root = root.id().as_str().into();
+            after.also = fresh.also;
             for stored in after.data_keys_mut() {
                 let key = old.unwrap(stored)?;
                 stored.wrapped = new.wrap(&stored.role, stored.epoch, stored.id, &key)?;

@@ -45,6 +45,8 @@ mod shred_epochs;
 #[cfg(test)]
 mod shred_keyring;
 #[cfg(test)]
+mod standby;
+#[cfg(test)]
 mod states;
 #[cfg(test)]
 mod subject;

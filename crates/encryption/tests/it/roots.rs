@@ -308,3 +308,28 @@ async fn a_root_that_a_tenant_had_before_unwraps_until_the_keys_moved_and_it_is_
     let cold = site.vault.warm(&scope(1)).await;
     assert!(matches!(cold, Err(CryptoError::RootMismatch)), "{cold:?}");
 }
+
+#[tokio::test]
+async fn an_old_key_record_does_not_undo_a_revocation() {
+    use eonpro_core::port::kv::{Key, Partition, Transaction};
+    let site = Site::build().await;
+    let (ours, tenant) = (SealScope::from(&scope(1)), tenant_id(1));
+    // As long as the vault's own root wraps the tenant's keys.
+    site.roots.set(tenant, None);
+    site.vault.provision(ours).await.unwrap();
+    let sealed = site.seal(&scope(1)).await;
+    let partition = Partition::tenant(tenant, "encryption");
+    let key = Key::new(b"keyset".as_slice()).unwrap();
+    let old = site.state.get(&partition, &key).await.unwrap().unwrap();
+
+    let own: Arc<dyn RootKey> = Arc::<TenantsOwn>::clone(&site.own);
+    site.roots.set(tenant, Some(own));
+    site.vault.rewrap_keys(&chore(), ours).await.unwrap();
+    site.roots.forget_former(tenant);
+    site.own.revoked.store(true, Ordering::SeqCst);
+    let replayed = Transaction::new().put(key, old.value.to_vec());
+    site.state.commit(&partition, replayed).await.unwrap();
+    let roots: Arc<dyn RootDirectory> = Arc::<TenantRoots>::clone(&site.roots);
+    let other = site.another_process(roots).await;
+    assert!(opens(&other, &scope(1), &sealed).await.is_err());
+}

@@ -142,3 +142,19 @@ async fn another_process_is_closed_out_within_the_stated_exposure() {
     let refused = other.open(ours, RECORDS, &cell(b"r"), &sealed).await;
     assert!(matches!(refused, Err(SealError::Shredded)));
 }
+
+#[tokio::test]
+async fn a_data_key_that_is_still_held_neither_seals_nor_opens_any_more() {
+    let ours = SealScope::from(&scope(1));
+    let house = House::with_tenants(&[&scope(1)]).await;
+    let place = cell(b"document");
+    let (key, _) = house.vault.data_key(ours, RECORDS, &place).await.unwrap();
+    let sealed = key.seal(&place, b"part").unwrap();
+    assert_eq!(&**key.open(&place, &sealed).unwrap(), b"part");
+    house.vault.shred(&chore(), ours, approval()).await.unwrap();
+    assert!(matches!(key.seal(&place, b"x"), Err(SealError::Shredded)));
+    assert!(matches!(
+        key.open(&place, &sealed),
+        Err(SealError::Shredded)
+    ));
+}

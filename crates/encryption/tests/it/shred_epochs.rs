@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eonpro_encryption::{
     BackupExposure, CryptoError, Encryption as _, EncryptionConfig, EpochKeys as _, KeyPurpose,
-    ShredTarget, Shredding as _, Subjects as _,
+    KeyState, ShredTarget, Shredding as _, Subjects as _,
 };
 
 use crate::wards::{Ward, open_in, patient, person, target};
@@ -273,4 +273,51 @@ async fn a_patient_taken_in_while_an_epoch_ends_lies_under_the_new_one() {
     let key = format!("subject/{}", patient(2));
     let record = ward.table.text(&ward.tenant, &key).await.unwrap();
     assert!(record.contains(new.id.as_str()));
+}
+
+#[tokio::test]
+async fn an_epoch_whose_key_does_not_answer_is_not_destroyed_with_patients_under_it() {
+    let ward = Ward::build().await;
+    let sealed = ward.seal(1, b"x").await;
+    ward.seal(2, b"y").await;
+    ward.shred(2).await;
+    // As a provider does whose administrator disabled the key for an hour.
+    ward.custody.silent.store(true, Ordering::SeqCst);
+    let ended = ward
+        .vault
+        .end_shred_epoch(&person("clerk"), ward.scope())
+        .await
+        .unwrap();
+    assert_eq!((ended.lost, ended.waiting), (1, 1));
+    assert_eq!(ward.custody.destroys.load(Ordering::SeqCst), 0);
+    ward.custody.silent.store(false, Ordering::SeqCst);
+    ward.end_epoch().await;
+    assert_eq!(ward.custody.destroys.load(Ordering::SeqCst), 1);
+    let other = ward.another_process().await;
+    let cipher = other.warm_subject(&ward.tenant, patient(1)).await.unwrap();
+    assert_eq!(
+        &**cipher.open(&crate::support::cell(b"r"), &sealed).unwrap(),
+        b"x"
+    );
+}
+
+#[tokio::test]
+async fn patients_move_off_a_compromised_key_and_only_then_it_may_go() {
+    let ward = Ward::build().await;
+    let sealed = ward.seal(1, b"x").await;
+    let (cx, subject) = (person("clerk"), KeyPurpose::new("subject"));
+    let turned = ward
+        .vault
+        .turn_epoch(&cx, ward.scope(), subject.into())
+        .await
+        .unwrap();
+    let set = |to| ward.vault.set_key_state(&cx, ward.scope(), turned.old, to);
+    set(KeyState::Compromised).await.unwrap();
+    ward.end_epoch().await;
+    let other = ward.another_process().await;
+    let cipher = other.warm_subject(&ward.tenant, patient(1)).await.unwrap();
+    assert_eq!(
+        &**cipher.open(&crate::support::cell(b"r"), &sealed).unwrap(),
+        b"x"
+    );
 }

@@ -2,7 +2,7 @@
 //! can be copied, restored and made to fail at its n-th call.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -279,6 +279,8 @@ impl KeyValue for Table {
 pub(crate) struct Custody {
     pub(crate) keys: EphemeralEpochs,
     pub(crate) destroys: AtomicUsize,
+    /// Whether keys answer as if they were gone.
+    pub(crate) silent: AtomicBool,
     /// Unwraps to something else from that many unwraps on.
     pub(crate) lies_after: AtomicI64,
     fuse: Arc<Fuse>,
@@ -330,6 +332,9 @@ impl EpochKeys for Custody {
         context: &WrapContext,
     ) -> Result<KeyBytes<32>, CryptoError> {
         self.check()?;
+        if self.silent.load(Ordering::SeqCst) {
+            return Err(CryptoError::EpochGone);
+        }
         let key = self.keys.unwrap(epoch, wrapped, context).await?;
         if self.lies_after.fetch_sub(1, Ordering::SeqCst) <= 0 {
             return Ok(KeyBytes::take(&mut [0xee; 32]));
@@ -371,6 +376,7 @@ impl Ward {
         let custody = Arc::new(Custody {
             keys: EphemeralEpochs::new(),
             destroys: AtomicUsize::new(0),
+            silent: AtomicBool::new(false),
             lies_after: AtomicI64::new(i64::MAX),
             fuse: Arc::clone(&fuse),
         });
