@@ -21,7 +21,8 @@
 //!
 //! # On the fields
 //! - `#[phi(row)]`: the row's id, of type `RowId`. Exactly one.
-//! - `#[phi(seal)]`: PHI, of type `Phi<T>` or `Option<Phi<T>>`. `column = "name"` names another
+//! - `#[phi(seal)]`: PHI, of type `Phi<T>` or `Option<Phi<T>>`, where `T` is `String`, `Vec<u8>`, `i64`,
+//!   `bool` or any other `PhiValue`. `column = "name"` names another
 //!   column than the field.
 //! - `#[phi(seal, index(name = "ssn", bits = 64, normalizer = "digits", version = 1))]`: also a blind
 //!   index over it, repeatable. The values shown are the defaults, but for the name, which is the

@@ -9,7 +9,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use eonpro_encryption::backend::EphemeralRoot;
-//! use eonpro_encryption::{EncryptionExt, Phi, PhiRecord, Sealer, Vault, VaultParts};
+//! use eonpro_encryption::{EncryptionExt, Phi, PhiRecord, SealScope, Sealer, Vault, VaultParts};
 //! use eonpro_core::id::RowId;
 //! # use eonpro_core::{entropy::SeededEntropy, port::{NoObserver, kv::MemoryKeyValue}, time::SystemClock};
 //!
@@ -38,6 +38,8 @@
 //!     config: Default::default(),
 //! })
 //! .await?;
+//! // First the system's own keys: with them a wrong root key shows when the vault is opened.
+//! vault.provision(SealScope::System).await?;
 //! vault.provision((&scope).into()).await?;
 //!
 //! let ada = Patient {
@@ -63,14 +65,18 @@
 //! many bits to keep, [`Auxiliary`] runs the attack on your own column. An index is rotated while the
 //! service goes on ([`Encryption::begin_index_rotation`]).
 //!
+//! `scope` is the proof of a tenant: an application gets it from its request's context
+//! (`cx.tenant_scope()`), a test from `eonpro_testkit::scope`. `emitter` is an
+//! [`Emitter`](eonpro_core::event::Emitter) over the application's event sink.
+//!
 //! # What a shred promises
 //! There are two things to shred: a tenant ([`ShredTarget::Tenant`], or [`Encryption::shred`] for
 //! callers with a governance of their own) and one patient ([`ShredTarget::Subject`]), whose fields
 //! were sealed by [`EncryptionExt::seal_record_for`]. [`Shredding`] asks for two approvals, waits out
 //! a deadline, obeys legal holds and signs a [`ShredReceipt`].
 //!
-//! - **This process**: nothing of the target opens from the moment of return, also by ciphers that
-//!   are held.
+//! - **This process**: nothing of the target opens from the moment of return, also by ciphers and data
+//!   keys that are held. A stream or a whole record that is being opened goes on to its end.
 //! - **Another process** may go on with keys that it has unwrapped for at most
 //!   [`EncryptionConfig::cache_ttl`] (default 5 minutes; [`ShredFacts::exposed_until`]).
 //! - **A restored backup of the key table** opens a shredded *patient* until the key of its epoch is

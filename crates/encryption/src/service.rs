@@ -5,7 +5,7 @@ use std::future::Future;
 use async_trait::async_trait;
 use eonpro_core::id::{ActorId, SubjectId};
 use eonpro_core::phi::{
-    Cell, Column, IndexDef, IndexSlots, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Table,
+    Cell, Column, IndexDef, IndexSlots, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Suite, Table,
 };
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope, Sealer};
 use eonpro_core::time::Timestamp;
@@ -302,10 +302,12 @@ pub trait EncryptionExt: Encryption {
     }
 
     /// Seals `record` into its twin under the patient's own key, which is made if there is none.
-    /// Its index tokens are the tenant's.
+    /// Its index tokens are the tenant's. A patient's key is of the standard suite, in which compact fields
+    /// are sealed as well.
     ///
     /// # Errors
-    /// As [`Subjects::provision_subject`], [`Subjects::warm_subject`] and [`Sealer::seal`].
+    /// [`SealError::Unsupported`] for a record with a deterministic field, before any key is made: equal
+    /// values of two patients have nothing in common. As [`Subjects::provision_subject`], [`Subjects::warm_subject`] and [`Sealer::seal`].
     fn seal_record_for<R: PhiRecord>(
         &self,
         scope: &TenantScope,
@@ -313,6 +315,13 @@ pub trait EncryptionExt: Encryption {
         record: R,
     ) -> impl Future<Output = Result<R::Sealed, CryptoError>> + Send {
         async move {
+            let sealings = R::SCHEMA.fields.iter().filter_map(|field| field.sealing);
+            if sealings
+                .into_iter()
+                .any(|of| of.suite == Suite::Deterministic)
+            {
+                return Err(SealError::Unsupported.into());
+            }
             self.provision_subject(scope, subject).await?;
             let mut cipher = self.warm_subject(scope, subject).await?;
             Ok(record.seal_fields(&mut cipher)?)
@@ -355,7 +364,9 @@ pub trait EncryptionExt: Encryption {
         }
     }
 
-    /// Opens one value from its cell.
+    /// Opens one value from its cell, as [`Self::seal_value`] sealed it. A field of a record that is padded,
+    /// bound to its column or part of a whole record does not open here and counts as a failure:
+    /// [`TenantCipher::open_field`] is for those.
     ///
     /// # Errors
     /// As [`Sealer::open`]; [`SealError::Value`] if the bytes are no `T`.

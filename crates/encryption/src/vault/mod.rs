@@ -79,7 +79,7 @@ pub struct VaultParts {
 pub struct ShredParts {
     /// Keeps the keys of the shred epochs.
     pub epochs: Arc<dyn EpochKeys>,
-    /// Signs receipts.
+    /// Signs receipts, with Ed25519: such as the audit crate's key file signer in development.
     pub signer: Arc<dyn Signer>,
 }
 
