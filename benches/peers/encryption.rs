@@ -447,12 +447,15 @@ fn scope_and_vault(tenants: u128) -> (Vec<TenantScope>, Vault, tokio::runtime::R
     let scopes: Vec<TenantScope> = (1..=tenants).map(eonpro_testkit::scope).collect();
     let vault = runtime.block_on(async {
         let clock = Arc::new(SystemClock::new());
+        let mut config = EncryptionConfig::default();
+        // A cache of exactly as many places as tenants would evict some.
+        config.cache_scopes = 20_000;
         let vault = Vault::open(VaultParts {
             root: Arc::new(EphemeralRoot::generate().unwrap()),
             state: Arc::new(MemoryKeyValue::new(clock.clone())),
             emitter: eonpro_testkit::RecordingSink::new().emitter(clock),
             observer: Arc::new(NoObserver),
-            config: EncryptionConfig::default(),
+            config,
         })
         .await
         .unwrap();
