@@ -106,6 +106,13 @@ impl aws_lc_rs::hkdf::KeyType for OutputLength {
 /// The AES-256-GCM schedule of one message.
 pub(crate) struct AesSchedule(Aes);
 
+#[cfg_attr(
+    feature = "aws-lc",
+    expect(
+        clippy::large_enum_variant,
+        reason = "the key of one message lives on the stack; a box would allocate for each"
+    )
+)]
 enum Aes {
     Ring(aead::LessSafeKey),
     #[cfg(feature = "aws-lc")]

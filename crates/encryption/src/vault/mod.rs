@@ -95,7 +95,7 @@ pub struct VaultOptions {
     /// nobody. Not for the keys of tenants that hold their own root.
     pub standbys: Vec<Arc<dyn RootKey>>,
     /// For whom each key-encryption key is wrapped as well, likewise, such as a
-    /// [`RecoveryRecipient`](crate::RecoveryRecipient) whose private key lies in a safe.
+    /// `RecoveryRecipient` (feature `recovery`) whose private key lies in a safe.
     pub recipients: Vec<Arc<dyn Recipient>>,
 }
 
