@@ -55,6 +55,14 @@ impl KmsRoot {
             .ok_or(CryptoError::EpochGone)
     }
 
+    /// A key that is disabled may be enabled again, unless we disabled it to destroy it.
+    fn of_epoch(&self, epoch: &EpochId, failure: KmsFailure) -> CryptoError {
+        if failure.verdict() == Verdict::Disabled && self.is_destroyed(epoch) {
+            return CryptoError::EpochGone;
+        }
+        failure.of_epoch()
+    }
+
     /// Returns once KMS lets the new key be used: it may deny for a while that there is one.
     async fn await_usable(&self, key: &str) -> Result<(), KmsFailure> {
         let mut pause = FIRST_PAUSE;
@@ -213,7 +221,7 @@ impl EpochKeys for KmsRoot {
         let pairs = self.context(context, Some(epoch));
         self.encrypt(id, key, pairs)
             .await
-            .map_err(KmsFailure::of_epoch)
+            .map_err(|failure| self.of_epoch(epoch, failure))
     }
 
     async fn unwrap(
@@ -226,7 +234,7 @@ impl EpochKeys for KmsRoot {
         let blob = wire::decode(wrapped).ok_or(CryptoError::RootMismatch)?;
         let pairs = self.context(context, Some(epoch));
         let key = self.decrypt(id, blob, pairs).await;
-        key.map_err(KmsFailure::of_epoch)?
+        key.map_err(|failure| self.of_epoch(epoch, failure))?
             .ok_or(CryptoError::RootMismatch)
     }
 
@@ -248,6 +256,8 @@ impl EpochKeys for KmsRoot {
                 return Err(KmsFailure::rule("DisableKey", what).of_root());
             }
             Standing::Usable => {
+                // From here on it counts as gone, also while it is disabled and not yet scheduled.
+                self.remember_destroyed(epoch);
                 let destroyed = self.destroy_key(key).await;
                 destroyed.map_err(KmsFailure::of_root)?
             }

@@ -344,3 +344,18 @@ async fn a_new_epoch_is_handed_out_once_kms_knows_it() {
     let refused = bed.root.create().await;
     assert!(matches!(refused, Err(CryptoError::Root(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn an_epoch_that_an_administrator_disabled_is_not_gone() {
+    let Some(bed) = Bed::make().await else { return };
+    let epoch = bed.root.create().await.unwrap();
+    let wrapped = EpochKeys::wrap(&bed.root, &epoch, &key(), &context())
+        .await
+        .unwrap();
+    bed.administer("DisableKey", id_of(&epoch)).await;
+    let refused = EpochKeys::unwrap(&bed.root, &epoch, &wrapped, &context()).await;
+    assert!(
+        matches!(refused, Err(CryptoError::RootDisabled)),
+        "{refused:?}"
+    );
+}
