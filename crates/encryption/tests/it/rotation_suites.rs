@@ -9,10 +9,11 @@ use std::time::Duration;
 use eonpro_core::entropy::SeededEntropy;
 use eonpro_core::id::RowId;
 use eonpro_core::phi::{Binding, FieldSealing, RecordHead};
-use eonpro_core::port::SealScope;
+use eonpro_core::port::{SealError, SealScope};
 use eonpro_encryption::{
-    Column, Encryption as _, EncryptionExt as _, KeyState, KeyType, Phase, Phi, PhiRecord,
-    RotationConfig, RotationKind, RotationStatus, Rotator, RotatorParts, Sealed, Suite,
+    Column, CryptoError, Encryption as _, EncryptionExt as _, KeyState, KeyType, LazyResealer,
+    Phase, Phi, PhiRecord, RotationConfig, RotationKind, RotationStatus, Rotator, RotatorParts,
+    Sealed, Suite,
 };
 use eonpro_testkit::scope;
 use futures_util::FutureExt as _;
@@ -205,4 +206,41 @@ async fn a_whole_record_is_moved_as_one_and_one_that_was_damaged_is_left_alone()
         let opened = house.vault.open_record::<Chart>(&ours, moved).await;
         assert_eq!(opened.is_ok(), number != 3);
     }
+}
+
+#[tokio::test]
+async fn single_cells_of_whole_records_are_never_replaced() {
+    let ours = scope(1);
+    let mut rows = MemoryRows::new("patients", &["phi_head", "name"].map(Column::new), &[]);
+    rows.head = Some(Column::new("phi_head"));
+    let rows = Arc::new(rows);
+    rows.put(&ours, b"row", "phi_head", b"old");
+    let lazy = LazyResealer::start(Arc::<MemoryRows>::clone(&rows) as _, 2);
+    let head = Column::new("phi_head");
+    assert!(!lazy.offer(&ours, b"row", head, b"old".to_vec(), b"new".to_vec()));
+    lazy.flush().await;
+    assert_eq!(rows.get(&ours, b"row", "phi_head").unwrap(), b"old");
+    assert_eq!(lazy.counts().dropped, 1);
+}
+
+#[tokio::test]
+async fn the_key_of_patients_keys_is_not_rotated_by_rows() {
+    let ours = scope(1);
+    let house = House::with_tenants(&[&ours]).await;
+    let subject = eonpro_encryption::KeyPurpose::new("subject");
+    let mut rows = MemoryRows::new("patients", &[Column::new("name")], &[]);
+    rows.purpose = subject;
+    let rotator = Rotator::new(RotatorParts {
+        vault: house.vault.clone(),
+        sources: vec![Arc::new(rows)],
+        config: RotationConfig::default(),
+    })
+    .unwrap();
+    let refused = rotator
+        .plan(&ours, &RotationKind::Reseal(subject.into()))
+        .await;
+    assert!(matches!(
+        refused,
+        Err(CryptoError::Seal(SealError::Unsupported))
+    ));
 }

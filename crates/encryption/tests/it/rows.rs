@@ -34,6 +34,7 @@ pub(crate) struct MemoryRows {
     /// How columns are sealed that are not in the standard way.
     pub(crate) sealing: BTreeMap<Column, FieldSealing>,
     pub(crate) head: Option<Column>,
+    pub(crate) purpose: KeyPurpose,
     store: Mutex<Store>,
     /// Runs just before the next batch is written.
     hand: Mutex<Option<Hand>>,
@@ -59,6 +60,7 @@ impl MemoryRows {
             slots: slots.to_vec(),
             sealing: BTreeMap::new(),
             head: None,
+            purpose: KeyPurpose::RECORDS,
             store: Mutex::default(),
             hand: Mutex::default(),
             good: AtomicI64::new(i64::MAX),
@@ -114,7 +116,7 @@ impl RotationSource for MemoryRows {
     }
 
     fn purpose(&self) -> KeyPurpose {
-        KeyPurpose::RECORDS
+        self.purpose
     }
 
     fn sealing(&self, column: Column) -> FieldSealing {
