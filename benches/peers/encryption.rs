@@ -13,7 +13,8 @@ use std::sync::Arc;
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use eonpro_core::TenantScope;
+use eonpro_core::event::{EmitError, Emitter, Event, EventSink};
+use eonpro_core::{RequestContext, TenantScope};
 use eonpro_core::entropy::SeededEntropy;
 use eonpro_core::id::{RowId, TenantId};
 use eonpro_core::phi::{
@@ -440,6 +441,17 @@ fn fresh<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Nobody reads the events of a measurement.
+#[derive(Debug)]
+struct Discard;
+
+#[async_trait::async_trait]
+impl EventSink for Discard {
+    async fn emit(&self, _: &RequestContext, _: &Arc<Event>) -> Result<(), EmitError> {
+        Ok(())
+    }
+}
+
 fn scope_and_vault(tenants: u128) -> (Vec<TenantScope>, Vault, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -453,7 +465,7 @@ fn scope_and_vault(tenants: u128) -> (Vec<TenantScope>, Vault, tokio::runtime::R
         let vault = Vault::open(VaultParts {
             root: Arc::new(EphemeralRoot::generate().unwrap()),
             state: Arc::new(MemoryKeyValue::new(clock.clone())),
-            emitter: eonpro_testkit::RecordingSink::new().emitter(clock),
+            emitter: Emitter::new(Arc::new(Discard), clock, Arc::new(SeededEntropy::new(1))),
             observer: Arc::new(NoObserver),
             config,
         })

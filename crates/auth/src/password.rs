@@ -9,13 +9,12 @@ use argon2::{Algorithm, Argon2, Params, Version as Argon2Version};
 use eonpro_core::TenantScope;
 use eonpro_core::id::ActorId;
 use eonpro_core::port::kv::Transaction;
-use eonpro_core::secret::SecretText;
+use eonpro_core::secret::{SecretBytes, SecretText};
 use eonpro_core::task;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
 use crate::config::PasswordPolicy;
 use crate::error::AuthError;
@@ -150,7 +149,7 @@ impl Passwords {
         &self,
         record: &PasswordRecord,
         password: &SecretText,
-    ) -> Result<Zeroizing<Vec<u8>>, AuthError> {
+    ) -> Result<SecretBytes, AuthError> {
         let permit = Arc::clone(&self.running)
             .acquire_owned()
             .await
@@ -161,7 +160,7 @@ impl Passwords {
         let stretched = task::blocking(move || {
             // Held until the work is done, also if the caller goes away.
             let _permit = permit;
-            let mut out = Zeroizing::new(vec![0; HASH_BYTES]);
+            let mut out = SecretBytes::new(vec![0; HASH_BYTES]);
             Argon2::new(Algorithm::Argon2id, Argon2Version::V0x13, params)
                 .hash_password_into(password.expose().as_bytes(), &salt, &mut out)
                 .map(|()| out)

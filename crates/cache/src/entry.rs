@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eonpro_core::secret::SecretBytes;
 use eonpro_core::time::{Monotonic, Timestamp};
-use zeroize::Zeroizing;
 
 use crate::generation::{Guard, TenantGeneration};
 
@@ -14,7 +14,7 @@ const HEADER: usize = 1 + 8 + 8;
 
 /// A copy of `bytes` in an allocation of its own, wiped when its last handle goes.
 pub(crate) fn wiped(bytes: &[u8]) -> Bytes {
-    Bytes::from_owner(Zeroizing::new(bytes.to_vec()))
+    Bytes::from_owner(SecretBytes::new(bytes.to_vec()))
 }
 
 /// An entry in memory.
@@ -61,9 +61,9 @@ pub(crate) struct DurableEntry {
 }
 
 impl DurableEntry {
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> SecretBytes {
         let local_ttl = u64::try_from(self.local_ttl.as_nanos()).unwrap_or(u64::MAX);
-        let mut out = Zeroizing::new(Vec::with_capacity(HEADER + self.value.len()));
+        let mut out = SecretBytes::with_capacity(HEADER + self.value.len());
         out.push(VERSION);
         out.extend_from_slice(&self.expires.nanos().to_le_bytes());
         out.extend_from_slice(&local_ttl.to_le_bytes());

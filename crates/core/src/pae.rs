@@ -21,9 +21,14 @@ pub fn encode_into(parts: &[&[u8]], out: &mut Vec<u8>) {
 pub fn visit(parts: &[&[u8]], mut sink: impl FnMut(&[u8])) {
     sink(&(parts.len() as u64).to_le_bytes());
     for part in parts {
-        sink(&(part.len() as u64).to_le_bytes());
-        sink(part);
+        visit_part(part, &mut sink);
     }
+}
+
+/// Hands over one part, for callers that write the count themselves.
+pub fn visit_part(part: &[u8], sink: &mut (impl FnMut(&[u8]) + ?Sized)) {
+    sink(&(part.len() as u64).to_le_bytes());
+    sink(part);
 }
 
 #[cfg(test)]

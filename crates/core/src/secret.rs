@@ -1,6 +1,7 @@
 //! Secrets: no `Debug` of the content, no `Display`, no `Serialize`, wiped on drop.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -52,6 +53,79 @@ impl<const N: usize> fmt::Debug for KeyBytes<N> {
     }
 }
 
+/// Secret bytes of any length, such as an opened value: wiped on drop, spare capacity included.
+///
+/// Used as the [`Vec`] that it wraps. Growing beyond the capacity leaves a copy behind that nobody wipes;
+/// reserve first.
+#[derive(Clone, Default)]
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Takes over `bytes`.
+    #[must_use]
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Empty, with room for `capacity` bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+}
+
+impl Deref for SecretBytes {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for SecretBytes {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl PartialEq for SecretBytes {
+    /// Compares in constant time for bytes of one length.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretBytes {}
+
+impl AsRef<[u8]> for SecretBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Zeroize for SecretBytes {
+    /// Wipes and empties it. As slices: those are filled at once, a [`Vec`] byte by byte.
+    fn zeroize(&mut self) {
+        self.0.spare_capacity_mut().zeroize();
+        self.0.as_mut_slice().zeroize();
+        self.0.clear();
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SecretBytes {}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[SECRET]")
+    }
+}
+
 /// A secret text such as a password, a token or a passphrase.
 #[derive(Clone)]
 pub struct SecretText(Zeroizing<String>);
@@ -95,6 +169,15 @@ mod tests {
         let key = KeyBytes::take(&mut bytes);
         assert_eq!(bytes, [0; 32]);
         assert_eq!(key.expose(), &[7; 32]);
+    }
+
+    #[test]
+    fn wiped_bytes_are_gone_and_take_new_ones() {
+        let mut bytes = SecretBytes::new(b"secret".to_vec());
+        bytes.zeroize();
+        assert!(bytes.is_empty());
+        bytes.extend_from_slice(b"new");
+        assert_eq!(**bytes, *b"new");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Which scopes have their keys unwrapped: bounded, with one unwrapping for all who wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use eonpro_core::limit::Gcra;
+use eonpro_core::port::kv::Version;
 use eonpro_core::port::{Rate, RateDecision, SealError, SealScope};
 use eonpro_core::time::Monotonic;
 use tokio::sync::Mutex;
@@ -20,6 +21,8 @@ use crate::usage::Usages;
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     live: ArcSwapOption<LiveKeys>,
+    /// The version of `live`, to be compared without touching it.
+    newest: AtomicU64,
     stale: AtomicBool,
     /// What the scope's keys have sealed here.
     pub(crate) usages: Usages,
@@ -69,8 +72,18 @@ impl Slot {
         matches!(lookups.check(rate, now), RateDecision::Allowed { .. })
     }
 
+    /// The keys at hand, if they are newer than `version`.
+    pub(crate) fn newer(&self, version: Version) -> Option<Arc<LiveKeys>> {
+        if self.newest.load(Ordering::Acquire) <= version.0 {
+            return None;
+        }
+        self.get().filter(|live| live.version > version)
+    }
+
     pub(crate) fn put(&self, live: Arc<LiveKeys>) {
+        let version = live.version.0;
         self.live.store(Some(live));
+        self.newest.store(version, Ordering::Release);
     }
 
     pub(crate) fn take(&self) -> Option<Arc<LiveKeys>> {

@@ -1,13 +1,14 @@
 //! A tenant's cipher for one request: keys at hand, every call synchronous.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
 use eonpro_core::phi::{Binding, Cell, FieldSealing, IndexDef, IndexSlots, Row, Suite};
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
+use eonpro_core::secret::SecretBytes;
 use eonpro_core::time::SharedClock;
-use zeroize::Zeroizing;
 
 use crate::alarm::Alarms;
 use crate::cache::Slot;
@@ -119,7 +120,7 @@ impl TenantCipher {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         self.open_field(purpose, FieldSealing::STANDARD, cell, sealed)
     }
 
@@ -134,7 +135,7 @@ impl TenantCipher {
         sealing: FieldSealing,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         let keys = self.keys()?;
         let content = match sealing.pad {
             0 => Content::Value,
@@ -220,17 +221,15 @@ impl TenantCipher {
     }
 
     /// The newest keys of this process, so that a cipher reads what a later epoch sealed.
-    pub(crate) fn keys(&self) -> Result<Arc<LiveKeys>, SealError> {
+    pub(crate) fn keys(&self) -> Result<Keys<'_>, SealError> {
         let now = self.clock.monotonic();
         self.slot.usable()?;
         self.live.usable(now)?;
-        match self.slot.get() {
-            Some(newest) if newest.version >= self.live.version => {
-                newest.usable(now)?;
-                Ok(newest)
-            }
-            _ => Ok(Arc::clone(&self.live)),
-        }
+        let Some(newer) = self.slot.newer(self.live.version) else {
+            return Ok(Keys::Own(&self.live));
+        };
+        newer.usable(now)?;
+        Ok(Keys::Newer(newer))
     }
 
     pub(crate) fn refuse(
@@ -259,6 +258,25 @@ impl TenantCipher {
             self.slot.mark_stale();
         }
         key.map_or(0, |key| key.epoch)
+    }
+}
+
+/// The keys that a cipher works with now.
+pub(crate) enum Keys<'a> {
+    /// Those it was warmed with.
+    Own(&'a LiveKeys),
+    /// Those of a later change.
+    Newer(Arc<LiveKeys>),
+}
+
+impl Deref for Keys<'_> {
+    type Target = LiveKeys;
+
+    fn deref(&self) -> &LiveKeys {
+        match self {
+            Self::Own(keys) => keys,
+            Self::Newer(keys) => keys,
+        }
     }
 }
 

@@ -7,13 +7,12 @@ use std::fmt;
 
 use eonpro_core::id::TenantId;
 use eonpro_core::pae;
-use eonpro_core::phi::{Cell, IndexDef, IndexSlots};
+use eonpro_core::phi::{Cell, IndexDef, IndexSlots, Suite};
 use eonpro_core::port::{KeyPurpose, SealError};
-use eonpro_core::secret::KeyBytes;
-use zeroize::Zeroizing;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 
 use crate::cobblestone::{Cause, InputKey};
-use crate::envelope::{self, Content, Place, scope_bytes};
+use crate::envelope::{self, Content, KeyContext, Place, scope_bytes};
 use crate::error::CryptoError;
 use crate::index_status::IndexStatus;
 use crate::keyset::KeyId;
@@ -72,6 +71,7 @@ pub struct ClientCipher {
     tenant: Option<TenantId>,
     purpose: KeyPurpose,
     id: KeyId,
+    context: KeyContext,
     key: SealingKey,
 }
 
@@ -79,8 +79,10 @@ impl ClientCipher {
     /// A cipher of `key` for what belongs to `tenant`. Use one key for one tenant and one purpose.
     #[must_use]
     pub fn new(tenant: TenantId, purpose: KeyPurpose, key: &ClientKey) -> Self {
+        let tenant = Some(tenant);
         Self {
-            tenant: Some(tenant),
+            context: KeyContext::new(Suite::Standard, key.id, &tenant, purpose.as_str()),
+            tenant,
             purpose,
             id: key.id,
             key: SealingKey::Standard(InputKey::new(&key.bytes)),
@@ -110,12 +112,12 @@ impl ClientCipher {
     ///
     /// # Errors
     /// [`SealError::Authentication`] for anything else, without telling why.
-    pub fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
         let (id, message) = envelope::split(sealed).ok_or(Cause::Tag)?;
         if id != self.id {
             return Err(Cause::Key.into());
         }
-        Ok(self.key.open(&self.place(cell), id, message)?)
+        Ok(self.key.open(&self.place(cell), message)?)
     }
 
     /// The blind index token of `texts`, one for each part of the index, to store with a value or to look
@@ -138,7 +140,7 @@ impl ClientCipher {
     }
 
     fn place<'a>(&'a self, cell: &'a Cell<'a>) -> Place<'a> {
-        Place::new(Content::Value, &self.tenant, self.purpose.as_str(), cell)
+        Place::new(Content::Value, &self.context, cell)
     }
 }
 

@@ -4,10 +4,14 @@
 //! `PAE(label, suite || prefix, scope, purpose, table, column, row)`. The label keeps values, padded
 //! values, records, wrapped data keys and the parts that data keys seal apart from each other.
 
+use std::fmt;
+
+use eonpro_core::id::TenantId;
+use eonpro_core::pae;
+use eonpro_core::phi::{Cell, Row, Suite, Table};
+
 use crate::cobblestone::HEADER_LEN;
 use crate::keyset::KeyId;
-use eonpro_core::id::TenantId;
-use eonpro_core::phi::{Cell, Row, Suite, Table};
 
 /// Bytes before the message.
 pub const PREFIX_LEN: usize = 5;
@@ -18,8 +22,8 @@ pub const HEAD_LEN: usize = PREFIX_LEN + HEADER_LEN;
 
 const VERSION: u8 = 1;
 const PARTS: usize = 7;
-/// The longest name of a suite.
-const SUITE_LEN: usize = 15;
+/// Pieces in which a context is handed over.
+pub(crate) const PIECES: usize = 7;
 /// The longest context that needs no allocation: all of those of records.
 const INLINE_LEN: usize = 384;
 
@@ -37,6 +41,14 @@ pub(crate) enum Content {
     /// A part sealed by a data key.
     Part,
 }
+
+const CONTENTS: [Content; 5] = [
+    Content::Value,
+    Content::Padded,
+    Content::Record,
+    Content::WrappedKey,
+    Content::Part,
+];
 
 impl Content {
     const fn label(self) -> &'static [u8] {
@@ -58,13 +70,52 @@ const fn suite_name(suite: Suite) -> &'static [u8] {
     }
 }
 
+/// What the contexts of all values of one key have in common, encoded once: everything before the
+/// table, for each content.
+pub(crate) struct KeyContext([Box<[u8]>; CONTENTS.len()]);
+
+impl KeyContext {
+    /// `purpose` is empty for parts, so that their data key can be rewrapped for another purpose.
+    pub(crate) fn new(suite: Suite, id: KeyId, tenant: &Option<TenantId>, purpose: &str) -> Self {
+        let named = [suite_name(suite), &prefix(id)].concat();
+        Self(CONTENTS.map(|content| {
+            let parts = [
+                content.label(),
+                &named,
+                scope_bytes(tenant),
+                purpose.as_bytes(),
+            ];
+            let mut head = (PARTS as u64).to_le_bytes().to_vec();
+            for part in parts {
+                pae::visit_part(part, &mut |bytes| head.extend_from_slice(bytes));
+            }
+            head.into()
+        }))
+    }
+
+    fn of(&self, content: Content) -> &[u8] {
+        let [value, padded, record, wrapped_key, part] = &self.0;
+        match content {
+            Content::Value => value,
+            Content::Padded => padded,
+            Content::Record => record,
+            Content::WrappedKey => wrapped_key,
+            Content::Part => part,
+        }
+    }
+}
+
+impl fmt::Debug for KeyContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyContext")
+    }
+}
+
 /// The place to which a sealed value is bound.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) content: Content,
-    pub(crate) tenant: &'a Option<TenantId>,
-    /// Empty for parts, so that their data key can be rewrapped for another purpose.
-    pub(crate) purpose: &'a str,
+    pub(crate) key: &'a KeyContext,
     pub(crate) table: &'a str,
     /// Empty for a record as a whole.
     pub(crate) column: &'a str,
@@ -93,16 +144,10 @@ pub(crate) fn split(sealed: &[u8]) -> Option<(KeyId, &[u8])> {
 }
 
 impl<'a> Place<'a> {
-    pub(crate) fn new(
-        content: Content,
-        tenant: &'a Option<TenantId>,
-        purpose: &'a str,
-        cell: &'a Cell<'a>,
-    ) -> Self {
+    pub(crate) fn new(content: Content, key: &'a KeyContext, cell: &'a Cell<'a>) -> Self {
         Self {
             content,
-            tenant,
-            purpose,
+            key,
             table: cell.table().as_str(),
             column: cell.column().as_str(),
             row: cell.row().as_bytes(),
@@ -110,16 +155,10 @@ impl<'a> Place<'a> {
     }
 
     /// The place of a record as a whole: its column is empty, which no cell's is.
-    pub(crate) fn of_record(
-        tenant: &'a Option<TenantId>,
-        purpose: &'a str,
-        table: Table,
-        row: &'a Row<'a>,
-    ) -> Self {
+    pub(crate) fn of_record(key: &'a KeyContext, table: Table, row: &'a Row<'a>) -> Self {
         Self {
             content: Content::Record,
-            tenant,
-            purpose,
+            key,
             table: table.as_str(),
             column: "",
             row: row.as_bytes(),
@@ -128,46 +167,23 @@ impl<'a> Place<'a> {
 
     /// Hands over the context, piece by piece and without a buffer: it equals
     /// [`eonpro_core::pae::encode`] of the seven parts.
-    pub(crate) fn with_context<R>(
-        &self,
-        suite: Suite,
-        id: KeyId,
-        use_it: impl FnOnce(&[&[u8]]) -> R,
-    ) -> R {
-        let mut buffer = [0; SUITE_LEN + PREFIX_LEN];
-        let name = suite_name(suite);
-        let named_key = prefix(id);
-        let mut length = 0;
-        for (place, byte) in buffer.iter_mut().zip(name.iter().chain(&named_key)) {
-            *place = *byte;
-            length += 1;
-        }
-        let parts: [&[u8]; PARTS] = [
-            self.content.label(),
-            buffer.get(..length).unwrap_or(&buffer),
-            scope_bytes(self.tenant),
-            self.purpose.as_bytes(),
-            self.table.as_bytes(),
-            self.column.as_bytes(),
-            self.row,
-        ];
-        let count = (PARTS as u64).to_le_bytes();
-        let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
-        let [l0, l1, l2, l3, l4, l5, l6] = &lengths;
-        let [p0, p1, p2, p3, p4, p5, p6] = parts;
+    pub(crate) fn with_context<R>(&self, use_it: impl FnOnce(&[&[u8]; PIECES]) -> R) -> R {
+        let length = |part: &[u8]| (part.len() as u64).to_le_bytes();
+        let (table, column) = (self.table.as_bytes(), self.column.as_bytes());
         use_it(&[
-            &count, l0, p0, l1, p1, l2, p2, l3, p3, l4, p4, l5, p5, l6, p6,
+            self.key.of(self.content),
+            &length(table),
+            table,
+            &length(column),
+            column,
+            &length(self.row),
+            self.row,
         ])
     }
 
     /// Hands over the context as one string, for suites that take it as associated data.
-    pub(crate) fn with_aad<R>(
-        &self,
-        suite: Suite,
-        id: KeyId,
-        use_it: impl FnOnce(&[u8]) -> R,
-    ) -> R {
-        self.with_context(suite, id, |pieces| joined(pieces, use_it))
+    pub(crate) fn with_aad<R>(&self, use_it: impl FnOnce(&[u8]) -> R) -> R {
+        self.with_context(|pieces| joined(pieces, use_it))
     }
 }
 
@@ -192,7 +208,6 @@ pub(crate) fn joined<R>(pieces: &[&[u8]], use_it: impl FnOnce(&[u8]) -> R) -> R 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eonpro_core::pae;
     use eonpro_core::phi::Column;
 
     #[test]
@@ -218,13 +233,14 @@ mod tests {
                     bytes
                 }),
             ] {
-                let place = Place::new(content, &tenant, "records", &cell);
                 for (suite, name) in [
                     (Suite::Standard, "Cobblestone-256"),
                     (Suite::Compact, "XAES-256-GCM"),
                     (Suite::Deterministic, "AES-SIV"),
                 ] {
                     let id = KeyId::from_be_bytes([1, 2, 3, 4]);
+                    let key = KeyContext::new(suite, id, &tenant, "records");
+                    let place = Place::new(content, &key, &cell);
                     let documented = pae::encode(&[
                         label.as_bytes(),
                         &[name.as_bytes(), b"\x01\x01\x02\x03\x04"].concat(),
@@ -234,9 +250,9 @@ mod tests {
                         b"ssn",
                         b"row",
                     ]);
-                    let pieces = place.with_context(suite, id, |pieces| pieces.concat());
+                    let pieces = place.with_context(|pieces| pieces.concat());
                     assert_eq!(pieces, documented);
-                    assert_eq!(place.with_aad(suite, id, <[u8]>::to_vec), documented);
+                    assert_eq!(place.with_aad(<[u8]>::to_vec), documented);
                 }
             }
         }
@@ -251,10 +267,11 @@ mod tests {
                 Column::new("ssn"),
                 Row::named(&row).unwrap(),
             );
-            let place = Place::new(Content::Value, &None, "records", &cell);
             let id = KeyId::from_be_bytes([1, 2, 3, 4]);
-            let joined = place.with_context(Suite::Compact, id, |pieces| pieces.concat());
-            assert_eq!(place.with_aad(Suite::Compact, id, <[u8]>::to_vec), joined);
+            let key = KeyContext::new(Suite::Compact, id, &None, "records");
+            let place = Place::new(Content::Value, &key, &cell);
+            let joined = place.with_context(|pieces| pieces.concat());
+            assert_eq!(place.with_aad(<[u8]>::to_vec), joined);
         }
     }
 

@@ -5,7 +5,7 @@ use eonpro_core::phi::{
     RecordSealer, Row, Table,
 };
 use eonpro_core::port::{KeyPurpose, SealError};
-use zeroize::Zeroizing;
+use eonpro_core::secret::SecretBytes;
 
 use crate::cipher::TenantCipher;
 use crate::events::Refusal;
@@ -44,7 +44,7 @@ impl FieldOpener for TenantCipher {
         sealing: FieldSealing,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         self.open_field(RECORDS, sealing, cell, sealed)
     }
 
@@ -54,7 +54,8 @@ impl FieldOpener for TenantCipher {
         row: &'a Row<'a>,
         head: &'a RecordHead,
     ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
-        let keys = self.keys()?;
+        let this: &'a Self = self;
+        let keys = this.keys()?;
         let key = keys
             .resume_record(
                 Reader::Anyone,
@@ -62,17 +63,17 @@ impl FieldOpener for TenantCipher {
                 table,
                 row,
                 head.as_bytes(),
-                self.max_message,
+                this.max_message,
             )
             .map_err(|cause| {
-                let epoch = self.epoch_of(&keys, head.as_bytes());
+                let epoch = this.epoch_of(&keys, head.as_bytes());
                 let refusal = Refusal::new(table, None, epoch, cause);
-                self.alarms.raise(Some(self.cx.clone()), refusal);
+                this.alarms.raise(Some(this.cx.clone()), refusal);
                 SealError::from(cause)
             })?;
         Ok(Box::new(WholeOpener::new(key, move |column, cause| {
             let cell = Cell::new(table, column, *row);
-            self.refuse(&keys, &cell, head.as_bytes(), cause)
+            this.refuse(&keys, &cell, head.as_bytes(), cause)
         })))
     }
 }

@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use eonpro_core::id::TenantId;
 use eonpro_core::pae;
 use eonpro_core::phi::{Cell, Column, IndexDef, IndexSlots, Row, Suite, Table};
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{KeyPurpose, SealError, SealScope};
-use eonpro_core::secret::KeyBytes;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 use eonpro_core::time::Monotonic;
-use zeroize::Zeroizing;
 
 use crate::cobblestone::{Cause, InputKey, StreamOpener, StreamSealer};
-use crate::envelope::{self, Content, Place, scope_bytes};
+use crate::envelope::{self, Content, KeyContext, Place, scope_bytes};
 use crate::error::CryptoError;
 use crate::index_status::{IndexStatus, StoredIndex, index_status};
 use crate::key_type::{KeyType, split_role};
@@ -44,6 +44,7 @@ pub(crate) struct LiveKey {
     pub(crate) key: SealingKey,
     pub(crate) state: KeyState,
     pub(crate) usage: Arc<Usage>,
+    context: KeyContext,
     announced: AtomicBool,
 }
 
@@ -81,7 +82,8 @@ pub(crate) struct LiveKeys {
     primaries: Vec<Arc<LiveKey>>,
     low_cardinality: Vec<Box<str>>,
     indexes: Vec<StoredIndex>,
-    index_keys: RwLock<HashMap<IndexDef, Arc<LiveIndex>>>,
+    /// Few, so looking through them is quicker than hashing a definition.
+    index_keys: ArcSwap<Vec<(IndexDef, Arc<LiveIndex>)>>,
 }
 
 impl LiveKeys {
@@ -112,6 +114,7 @@ impl LiveKeys {
                 key: key.ok_or(CryptoError::Record("data key of another length"))?,
                 state: stored.state,
                 usage: meter.usages.of(stored.id, meter.bounds),
+                context: KeyContext::new(suite, stored.id, &tenant, purpose),
                 announced: AtomicBool::new(stored.announced),
             });
             if stored.state == KeyState::Primary {
@@ -128,7 +131,7 @@ impl LiveKeys {
             primaries,
             low_cardinality: keyset.low_cardinality.clone(),
             indexes: keyset.indexes.clone(),
-            index_keys: RwLock::default(),
+            index_keys: ArcSwap::default(),
         })
     }
 
@@ -191,15 +194,6 @@ impl LiveKeys {
         found.ok_or(SealError::UnknownKey)
     }
 
-    pub(crate) fn place<'a>(
-        &'a self,
-        content: Content,
-        purpose: KeyPurpose,
-        cell: &'a Cell<'a>,
-    ) -> Place<'a> {
-        Place::new(content, &self.tenant, purpose.as_str(), cell)
-    }
-
     /// Appends the sealed value to `out`, under the primary key of that type.
     pub(crate) fn seal(
         &self,
@@ -214,7 +208,7 @@ impl LiveKeys {
             .primary(of.purpose.as_str(), of.suite)
             .ok_or(SealError::UnknownKey)?;
         live.usage.count(plaintext.len())?;
-        let place = self.place(content, of.purpose, cell);
+        let place = Place::new(content, &live.context, cell);
         live.key.seal(&place, live.id, salt, plaintext, out)
     }
 
@@ -224,7 +218,7 @@ impl LiveKeys {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    ) -> Result<SecretBytes, Cause> {
         self.open_as(Reader::Anyone, content, purpose, cell, sealed)
     }
 
@@ -235,11 +229,11 @@ impl LiveKeys {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    ) -> Result<SecretBytes, Cause> {
         let (id, message) = envelope::split(sealed).ok_or(Cause::Tag)?;
         let live = self.opening(reader, id, purpose)?;
-        let place = self.place(content, purpose, cell);
-        live.key.open(&place, id, message)
+        let place = Place::new(content, &live.context, cell);
+        live.key.open(&place, message)
     }
 
     pub(crate) fn opening(
@@ -275,11 +269,9 @@ impl LiveKeys {
     ) -> Result<StreamSealer, SealError> {
         let (live, key) = self.standard(purpose.as_str())?;
         live.usage.count(0)?;
-        let place = self.place(Content::Value, purpose, cell);
+        let place = Place::new(Content::Value, &live.context, cell);
         out.extend_from_slice(&envelope::prefix(live.id));
-        place.with_context(Suite::Standard, live.id, |context| {
-            StreamSealer::begin(key, context, out)
-        })
+        place.with_context(|context| StreamSealer::begin(key, context, out))
     }
 
     /// Begins to open a stream by its head.
@@ -293,10 +285,8 @@ impl LiveKeys {
         let header = header.try_into().map_err(|_| Cause::Tag)?;
         let live = self.opening(Reader::Anyone, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
-        let place = self.place(Content::Value, purpose, cell);
-        place.with_context(Suite::Standard, id, |context| {
-            StreamOpener::begin_or_cause(key, context, header)
-        })
+        let place = Place::new(Content::Value, &live.context, cell);
+        place.with_context(|context| StreamOpener::begin_or_cause(key, context, header))
     }
 
     /// Begins a record that is sealed as a whole.
@@ -310,7 +300,7 @@ impl LiveKeys {
     ) -> Result<WholeSealer, SealError> {
         let (live, key) = self.standard(purpose.as_str())?;
         live.usage.count(0)?;
-        let place = Place::of_record(&self.tenant, purpose.as_str(), table, row);
+        let place = Place::of_record(&live.context, table, row);
         WholeSealer::begin(key, live.id, &place, salt, max_field)
     }
 
@@ -327,38 +317,33 @@ impl LiveKeys {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let live = self.opening(reader, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
-        let place = Place::of_record(&self.tenant, purpose.as_str(), table, row);
+        let place = Place::of_record(&live.context, table, row);
         RecordKey::resume(key, id, &place, header, max_field)
     }
 
     /// The blind index tokens of `texts`, one for each live version.
     pub(crate) fn index(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
-        self.live_index(index)?.slots(index, texts)
+        if let Some(live) = find(&self.index_keys.load(), index) {
+            return live.slots(index, texts);
+        }
+        self.derive_index(index)?.slots(index, texts)
     }
 
     pub(crate) fn index_status(&self, index: &IndexDef) -> IndexStatus {
         index_status(&self.indexes, index)
     }
 
-    fn live_index(&self, index: &IndexDef) -> Result<Arc<LiveIndex>, SealError> {
-        let known = self
-            .index_keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(live) = known.get(index) {
-            return Ok(Arc::clone(live));
-        }
-        drop(known);
+    fn derive_index(&self, index: &IndexDef) -> Result<Arc<LiveIndex>, SealError> {
         let (_, search) = self.standard(KeyPurpose::SEARCH.as_str())?;
         let status = self.index_status(index);
         let live = Arc::new(LiveIndex::derive(search, &self.tenant, index, status)?);
-        let mut known = self
-            .index_keys
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_INDEX_KEYS {
-            known.insert(*index, Arc::clone(&live));
-        }
+        self.index_keys.rcu(|known| {
+            let mut known = Vec::clone(known);
+            if known.len() < MAX_INDEX_KEYS && find(&known, index).is_none() {
+                known.push((*index, Arc::clone(&live)));
+            }
+            known
+        });
         Ok(live)
     }
 
@@ -367,6 +352,14 @@ impl LiveKeys {
         let (_, mac) = self.standard(MAC)?;
         derive_mac_key(mac, &self.tenant, label)
     }
+}
+
+/// The keys of `index` among those at hand. Names differ most, so they are compared first.
+fn find<'a>(known: &'a [(IndexDef, Arc<LiveIndex>)], index: &IndexDef) -> Option<&'a LiveIndex> {
+    let found = known
+        .iter()
+        .find(|(known, _)| known.name == index.name && known == index);
+    found.map(|(_, live)| &**live)
 }
 
 /// HKDF-Expand-SHA-512 of the scope's MAC key over `PAE("eonpro/mac/v1", scope, label)`.

@@ -5,12 +5,12 @@
 
 use eonpro_core::phi::FieldSealing;
 use eonpro_core::port::SealError;
-use zeroize::Zeroizing;
+use eonpro_core::secret::SecretBytes;
 
 const MARK: u8 = 0x80;
 
 /// `plaintext`, padded to a multiple of `class` bytes, which must be 1 to 4096.
-pub(crate) fn pad(plaintext: &[u8], class: u16) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub(crate) fn pad(plaintext: &[u8], class: u16) -> Result<SecretBytes, SealError> {
     if class == 0 || class > FieldSealing::MAX_PAD {
         return Err(SealError::Unsupported);
     }
@@ -20,7 +20,7 @@ pub(crate) fn pad(plaintext: &[u8], class: u16) -> Result<Zeroizing<Vec<u8>>, Se
         .and_then(|marked| marked.checked_next_multiple_of(usize::from(class)))
         .ok_or(SealError::LimitExceeded)?;
     // Reserved once, so that growing leaves no copies behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(length));
+    let mut out = SecretBytes::with_capacity(length);
     out.extend_from_slice(plaintext);
     out.push(MARK);
     out.resize(length, 0);
@@ -30,7 +30,7 @@ pub(crate) fn pad(plaintext: &[u8], class: u16) -> Result<Zeroizing<Vec<u8>>, Se
 /// Takes the padding off. `false`, and nothing left, if there is none; the caller has authenticated
 /// the bytes, so that is no oracle.
 #[must_use]
-pub(crate) fn unpad(padded: &mut Zeroizing<Vec<u8>>) -> bool {
+pub(crate) fn unpad(padded: &mut SecretBytes) -> bool {
     let mark = padded.iter().rposition(|byte| *byte != 0);
     let marked = mark.is_some_and(|at| padded.get(at) == Some(&MARK));
     padded.truncate(mark.filter(|_| marked).unwrap_or(0));
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn what_has_no_padding_is_refused_and_gone() {
         for bad in [&b""[..], b"\0\0", b"ab", b"ab\x80\x01"] {
-            let mut bytes = Zeroizing::new(bad.to_vec());
+            let mut bytes = SecretBytes::new(bad.to_vec());
             assert!(!unpad(&mut bytes), "{bad:?}");
             assert!(bytes.is_empty());
         }

@@ -120,6 +120,8 @@ enum Aes {
 }
 
 impl AesSchedule {
+    // Inlined, so that the schedule is made where it stays: a move would leave a copy on the stack.
+    #[inline(always)]
     pub(crate) fn new(primitives: Primitives, key: &[u8; 32]) -> Option<Self> {
         Some(Self(match primitives {
             Primitives::Ring => Aes::Ring(ring_aes(key)?),
@@ -181,6 +183,7 @@ impl AesSchedule {
     }
 }
 
+#[inline(always)]
 fn ring_aes(key: &[u8; 32]) -> Option<aead::LessSafeKey> {
     let unbound = aead::UnboundKey::new(&aead::AES_256_GCM, key).ok()?;
     Some(aead::LessSafeKey::new(unbound))

@@ -2,8 +2,7 @@
 
 use eonpro_core::phi::Suite;
 use eonpro_core::port::SealError;
-use eonpro_core::secret::KeyBytes;
-use zeroize::Zeroizing;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 
 use crate::cobblestone::{self, Cause, InputKey};
 use crate::envelope::{PREFIX_LEN, Place, prefix};
@@ -75,26 +74,26 @@ impl SealingKey {
         plaintext: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
-        let suite = self.suite();
-        let length = Self::sealed_len(suite, plaintext.len()).ok_or(SealError::LimitExceeded)?;
+        let length =
+            Self::sealed_len(self.suite(), plaintext.len()).ok_or(SealError::LimitExceeded)?;
         let start = out.len();
         out.reserve_exact(length);
         let prefix = prefix(id);
         let sealed = match self {
             Self::Standard(key) => {
                 let salt = salt()?;
-                place.with_context(suite, id, |context| {
+                place.with_context(|context| {
                     key.seal_with_salt(&salt, &prefix, context, plaintext, out)
                 })
             }
             Self::Compact(key) => {
                 let salt = salt()?;
                 out.extend_from_slice(&prefix);
-                place.with_aad(suite, id, |aad| key.seal(&salt, aad, plaintext, out))
+                place.with_aad(|aad| key.seal(&salt, aad, plaintext, out))
             }
             Self::Deterministic(key) => {
                 out.extend_from_slice(&prefix);
-                place.with_aad(suite, id, |aad| key.seal(aad, plaintext, out))
+                place.with_aad(|aad| key.seal(aad, plaintext, out))
             }
         };
         if sealed.is_err() {
@@ -104,19 +103,13 @@ impl SealingKey {
     }
 
     /// Opens the message of a sealed value that named this key.
-    pub(crate) fn open(
-        &self,
-        place: &Place<'_>,
-        id: KeyId,
-        message: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
-        let suite = self.suite();
+    pub(crate) fn open(&self, place: &Place<'_>, message: &[u8]) -> Result<SecretBytes, Cause> {
         match self {
             Self::Standard(key) => {
-                place.with_context(suite, id, |context| key.open_or_cause(context, message))
+                place.with_context(|context| key.open_or_cause(context, message))
             }
-            Self::Compact(key) => place.with_aad(suite, id, |aad| key.open(aad, message)),
-            Self::Deterministic(key) => place.with_aad(suite, id, |aad| key.open(aad, message)),
+            Self::Compact(key) => place.with_aad(|aad| key.open(aad, message)),
+            Self::Deterministic(key) => place.with_aad(|aad| key.open(aad, message)),
         }
     }
 }

@@ -10,13 +10,15 @@ use eonpro_core::pae;
 use eonpro_core::phi::{IndexDef, IndexSlots, IndexToken};
 use eonpro_core::port::SealError;
 use eonpro_core::secret::KeyBytes;
-use zeroize::Zeroizing;
 
 use crate::cobblestone::InputKey;
 use crate::envelope::scope_bytes;
 use crate::index_status::IndexStatus;
-use crate::normalize::{MAX_INDEX_TEXT, Misfit, normalize};
+use crate::normalize::{MAX_INDEX_TEXT, Misfit, Normal, normalize};
 use crate::schedule::MacSchedule;
+
+/// The normalized value of each part; those beyond the index's parts are empty.
+type Values<'a> = [Normal<'a>; IndexDef::MAX_PARTS];
 
 /// The keys of the live versions of one index.
 #[derive(Debug)]
@@ -45,11 +47,12 @@ impl LiveIndex {
     pub(crate) fn slots(&self, index: &IndexDef, texts: &[&str]) -> Result<IndexSlots, SealError> {
         let mut slots = IndexSlots::default();
         let values = normalized(index, texts)?;
+        let values = values.get(..texts.len()).unwrap_or(&values);
         if values.iter().any(|value| value.is_empty()) {
             return Ok(slots);
         }
         for (version, key) in std::iter::once(&self.main).chain(&self.added) {
-            slots.put(token(key, *version, index, &values)?);
+            slots.put(token(key, *version, index, values)?);
         }
         Ok(slots)
     }
@@ -97,41 +100,41 @@ fn index_key(
 }
 
 /// Each text by the rule of its part.
-fn normalized(index: &IndexDef, texts: &[&str]) -> Result<Vec<Zeroizing<String>>, SealError> {
-    if texts.len() != index.parts.len() {
+fn normalized<'a>(index: &IndexDef, texts: &[&'a str]) -> Result<Values<'a>, SealError> {
+    let mut values = Values::default();
+    if texts.len() != index.parts.len() || texts.len() > values.len() {
         return Err(SealError::Unsupported);
     }
-    let each = index.parts.iter().zip(texts).map(|(part, text)| {
+    for ((part, text), value) in index.parts.iter().zip(texts).zip(&mut values) {
         if text.len() > MAX_INDEX_TEXT {
             return Err(SealError::LimitExceeded);
         }
-        normalize(part.normalizer, text).map_err(|why| match why {
+        *value = normalize(part.normalizer, text).map_err(|why| match why {
             Misfit::Rule => SealError::Unsupported,
             Misfit::Text => SealError::Unindexable {
                 table: index.table.as_str(),
                 index: index.name,
             },
-        })
-    });
-    each.collect()
+        })?;
+    }
+    Ok(values)
 }
 
 fn token(
     key: &MacSchedule,
     version: u8,
     index: &IndexDef,
-    values: &[Zeroizing<String>],
+    values: &[Normal<'_>],
 ) -> Result<IndexToken, SealError> {
-    let rules: Vec<_> = index
-        .parts
-        .iter()
-        .map(|part| (part.normalizer.id(), [part.normalizer.version()]))
-        .collect();
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(3 * values.len());
-    for ((id, rule_version), value) in rules.iter().zip(values) {
-        parts.extend([id.as_bytes(), rule_version, value.as_bytes()]);
-    }
-    let mac = key.sign(|write| pae::visit(&parts, write));
+    let mac = key.sign(|write| {
+        write(&(3 * values.len() as u64).to_le_bytes());
+        for (part, value) in index.parts.iter().zip(values) {
+            let rule = part.normalizer;
+            pae::visit_part(rule.id().as_bytes(), write);
+            pae::visit_part(&[rule.version()], write);
+            pae::visit_part(value.as_bytes(), write);
+        }
+    });
     let kept = mac
         .get(..usize::from(index.bits / 8))
         .ok_or(SealError::Unsupported)?;

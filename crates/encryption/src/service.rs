@@ -8,9 +8,9 @@ use eonpro_core::phi::{
     Cell, Column, IndexDef, IndexSlots, Phi, PhiRecord, PhiSchema, PhiValue, Sealed, Suite, Table,
 };
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope, Sealer};
+use eonpro_core::secret::SecretBytes;
 use eonpro_core::time::Timestamp;
 use eonpro_core::{RequestContext, TenantScope};
-use zeroize::Zeroizing;
 
 use crate::cipher::TenantCipher;
 use crate::error::CryptoError;
@@ -357,7 +357,7 @@ pub trait EncryptionExt: Encryption {
         value: &Phi<T>,
     ) -> impl Future<Output = Result<Sealed<T>, CryptoError>> + Send {
         async move {
-            let mut plain = Zeroizing::new(Vec::new());
+            let mut plain = SecretBytes::default();
             value.expose().write(&mut plain);
             let sealed = self.seal(SealScope::from(scope), purpose, cell, &plain);
             Ok(Sealed::from_bytes(sealed.await?))

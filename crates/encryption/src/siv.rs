@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use aes_siv::KeyInit as _;
 use aes_siv::siv::Aes256Siv;
 use eonpro_core::port::SealError;
-use zeroize::Zeroizing;
+use eonpro_core::secret::SecretBytes;
 
 use crate::cobblestone::Cause;
 
@@ -54,9 +54,9 @@ impl SivKey {
         Ok(())
     }
 
-    pub(crate) fn open(&self, aad: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    pub(crate) fn open(&self, aad: &[u8], message: &[u8]) -> Result<SecretBytes, Cause> {
         let (iv, body) = message.split_first_chunk::<OVERHEAD>().ok_or(Cause::Tag)?;
-        let mut out = Zeroizing::new(body.to_vec());
+        let mut out = SecretBytes::new(body.to_vec());
         let mut siv = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         siv.decrypt_inout_detached([aad], out.as_mut_slice().into(), iv.into())
             .map_err(|_| Cause::Tag)?;

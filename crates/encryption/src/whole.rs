@@ -6,13 +6,14 @@
 //! numbered from 1 in the order of sealing. A record key seals each number once, because it lives for one
 //! sealing only: a record is always written as a whole.
 
-use eonpro_core::phi::{Column, FieldSealing, RecordHead, RecordOpener, RecordSealer, Suite};
+use eonpro_core::phi::{Column, FieldSealing, RecordHead, RecordOpener, RecordSealer};
 use eonpro_core::port::SealError;
+use eonpro_core::secret::SecretBytes;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::cobblestone::{COMMITMENT_LEN, Cause, DERIVED_LEN, InputKey, MessageKey};
-use crate::envelope::{PREFIX_LEN, Place, joined, prefix};
+use crate::envelope::{PIECES, PREFIX_LEN, Place, joined, prefix};
 use crate::keyset::KeyId;
 use crate::padding;
 use crate::random::SALT_LEN;
@@ -35,8 +36,8 @@ impl RecordKey {
         max_field: usize,
     ) -> Result<Self, SealError> {
         let mut derived = Zeroizing::new([0; DERIVED_LEN]);
-        place.with_context(Suite::Standard, id, |context| {
-            let mut info: [&[u8]; 16] = [&[]; 16];
+        place.with_context(|context| {
+            let mut info: [&[u8]; PIECES + 1] = [&[]; PIECES + 1];
             // The context ends with its own last length, so nothing can be moved between it and the
             // salt, whose length is fixed.
             for (slot, piece) in info.iter_mut().zip(context.iter().chain([&&salt[..]])) {
@@ -181,14 +182,14 @@ impl<F: Fn(Column, Cause) -> SealError> WholeOpener<F> {
         sealing: FieldSealing,
         column: Column,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    ) -> Result<SecretBytes, Cause> {
         let (number, body) = sealed.split_first().ok_or(Cause::Tag)?;
         let nonce = self
             .key
             .message
             .nonce(u64::from(*number))
             .ok_or(Cause::Tag)?;
-        let mut out = Zeroizing::new(body.to_vec());
+        let mut out = SecretBytes::new(body.to_vec());
         let opened = with_field(sealing, column, |aad| {
             self.key.message.aes.open(nonce, aad, &mut out)
         });
@@ -210,7 +211,7 @@ impl<F: Fn(Column, Cause) -> SealError> RecordOpener for WholeOpener<F> {
         sealing: FieldSealing,
         column: Column,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         // Padding and tag may make it longer than any value.
         let most = self
             .key

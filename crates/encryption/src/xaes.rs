@@ -9,6 +9,7 @@ use std::fmt;
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 use aes::{Aes256, Block};
 use eonpro_core::port::SealError;
+use eonpro_core::secret::SecretBytes;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::cobblestone::Cause;
@@ -55,7 +56,8 @@ impl XaesKey {
         plaintext: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
-        let (message, iv) = self.message(nonce).ok_or(SealError::LimitExceeded)?;
+        let (key, iv) = self.message_key(nonce);
+        let message = AesSchedule::new(self.primitives, &key).ok_or(SealError::LimitExceeded)?;
         let length = Self::sealed_len(plaintext.len()).ok_or(SealError::LimitExceeded)?;
         out.reserve_exact(length);
         out.extend_from_slice(nonce);
@@ -74,10 +76,11 @@ impl XaesKey {
     }
 
     /// The plaintext, alone in a buffer of its own.
-    pub(crate) fn open(&self, aad: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    pub(crate) fn open(&self, aad: &[u8], message: &[u8]) -> Result<SecretBytes, Cause> {
         let (nonce, sealed) = message.split_first_chunk().ok_or(Cause::Tag)?;
-        let (message, iv) = self.message(nonce).ok_or(Cause::Tag)?;
-        let mut out = Zeroizing::new(sealed.to_vec());
+        let (key, iv) = self.message_key(nonce);
+        let message = AesSchedule::new(self.primitives, &key).ok_or(Cause::Tag)?;
+        let mut out = SecretBytes::new(sealed.to_vec());
         match message.open(iv, aad, &mut out) {
             Some(length) => out.truncate(length),
             None => {
@@ -89,11 +92,14 @@ impl XaesKey {
     }
 
     /// The derived key and the nonce under it.
-    fn message(&self, nonce: &[u8; XNONCE_LEN]) -> Option<(AesSchedule, [u8; NONCE_LEN])> {
-        let (derivation, iv) = nonce.split_first_chunk::<12>()?;
+    fn message_key(&self, nonce: &[u8; XNONCE_LEN]) -> (Zeroizing<[u8; 32]>, [u8; NONCE_LEN]) {
+        let (mut derivation, mut iv) = ([0; 12], [0; NONCE_LEN]);
+        for (to, from) in derivation.iter_mut().chain(&mut iv).zip(nonce) {
+            *to = *from;
+        }
         let mut blocks = [
-            self.counter_block(1, derivation),
-            self.counter_block(2, derivation),
+            self.counter_block(1, &derivation),
+            self.counter_block(2, &derivation),
         ];
         self.aes.encrypt_blocks(&mut blocks);
         let mut key = Zeroizing::new([0; 32]);
@@ -102,8 +108,7 @@ impl XaesKey {
             half.copy_from_slice(block);
             block.zeroize();
         }
-        let aes = AesSchedule::new(self.primitives, &key)?;
-        Some((aes, iv.try_into().ok()?))
+        (key, iv)
     }
 
     /// `0x00 || counter || "X" || 0x00 || first half of the nonce`, exclusive-or the CMAC subkey: the

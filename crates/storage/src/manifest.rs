@@ -5,9 +5,9 @@
 
 use eonpro_core::event::Digest;
 use eonpro_core::phi::Phi;
+use eonpro_core::secret::SecretBytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::error::StorageError;
 
@@ -96,9 +96,9 @@ pub(crate) enum Outcome {
 
 impl Record {
     /// Its bytes, to be sealed.
-    pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+    pub(crate) fn encode(&self) -> Result<SecretBytes, StorageError> {
         let bytes = serde_json::to_vec(self).map_err(|_| StorageError::LimitExceeded)?;
-        Ok(Zeroizing::new(bytes))
+        Ok(SecretBytes::new(bytes))
     }
 
     /// The record in `bytes`, which must be the one of `doc` at `seq` after `prev`.

@@ -13,11 +13,11 @@ use eonpro_core::component::Component;
 use eonpro_core::event::{Code, Digest};
 use eonpro_core::id::{DocumentId, SubjectId, VersionId};
 use eonpro_core::phi::Phi;
+use eonpro_core::secret::SecretBytes;
 use eonpro_core::time::Timestamp;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::category::Category;
 use crate::error::StorageError;
@@ -29,7 +29,7 @@ use crate::signed_url::{GrantSpec, Method, SignedUrl, UrlPurpose};
 pub type UploadBody = BoxStream<'static, Result<Bytes, StorageError>>;
 
 /// A download's bytes, extent by extent, each authenticated before it is handed out.
-pub type DownloadBody = BoxStream<'static, Result<Zeroizing<Vec<u8>>, StorageError>>;
+pub type DownloadBody = BoxStream<'static, Result<SecretBytes, StorageError>>;
 
 /// The newest record of a document's chain: what a caller may remember to detect truncation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,14 +216,14 @@ impl OpenDocument {
     ///
     /// # Errors
     /// [`StorageError::ReadLimit`] before anything is read; otherwise the body's errors.
-    pub async fn bytes(mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+    pub async fn bytes(mut self, limit: usize) -> Result<SecretBytes, StorageError> {
         let len = self.range.end.saturating_sub(self.range.start);
         let len = usize::try_from(len).map_err(|_| StorageError::ReadLimit)?;
         if len > limit {
             return Err(StorageError::ReadLimit);
         }
         // Reserved once, so that growing never leaves an unwiped copy behind.
-        let mut out = Zeroizing::new(Vec::with_capacity(len));
+        let mut out = SecretBytes::with_capacity(len);
         while let Some(part) = self.body.next().await {
             out.extend_from_slice(&part?);
         }
@@ -430,7 +430,7 @@ pub trait DocumentStoreExt: DocumentStore {
         scope: &TenantScope,
         at: &DocumentRef,
         limit: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+    ) -> Result<SecretBytes, StorageError> {
         self.open(scope, at, None).await?.bytes(limit).await
     }
 }

@@ -16,11 +16,10 @@ use eonpro_core::phi::Cell;
 use eonpro_core::port::{
     DataKey, DestroyedScope, KeyPurpose, SealError, SealScope, Sealer, WrappedKey,
 };
-use eonpro_core::secret::KeyBytes;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use zeroize::Zeroizing;
 
 const FORMAT: u8 = 0x7e;
 const STANDARD: [KeyPurpose; 7] = [
@@ -191,7 +190,7 @@ fn open_with(
     part: &str,
     cell: &Cell<'_>,
     sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, SealError> {
+) -> Result<SecretBytes, SealError> {
     let rest = match sealed.split_first() {
         Some((&FORMAT, rest)) => rest,
         _ => return Err(SealError::Malformed),
@@ -199,7 +198,7 @@ fn open_with(
     let (nonce, body) = rest
         .split_first_chunk::<NONCE_LEN>()
         .ok_or(SealError::Malformed)?;
-    let mut body = Zeroizing::new(body.to_vec());
+    let mut body = SecretBytes::new(body.to_vec());
     let length = cipher(key)?
         .open_in_place(
             Nonce::assume_unique_for_key(*nonce),
@@ -225,7 +224,7 @@ impl DataKey for TestDataKey {
         seal_with(&self.0, "data", cell, plaintext)
     }
 
-    fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
         open_with(&self.0, "data", cell, sealed)
     }
 }
@@ -274,7 +273,7 @@ impl Sealer for TestSealer {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         open_with(&self.purpose_key(scope, purpose)?, "value", cell, sealed)
     }
 

@@ -1,7 +1,5 @@
 //! A record and its sealed twin.
 
-use zeroize::Zeroizing;
-
 use super::cell::{Cell, Column, Row, Table};
 use super::index::{IndexDef, IndexSlots};
 use super::schema::PhiSchema;
@@ -9,6 +7,7 @@ use super::sealed::RecordHead;
 use super::sealing::FieldSealing;
 use crate::id::RowId;
 use crate::port::SealError;
+use crate::secret::SecretBytes;
 
 /// Seals fields, under keys that are already at hand. Implemented by encryption.
 pub trait FieldSealer {
@@ -67,7 +66,7 @@ pub trait FieldOpener {
         sealing: FieldSealing,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError>;
+    ) -> Result<SecretBytes, SealError>;
 
     /// Begins to open a record that was sealed as a whole.
     ///
@@ -92,7 +91,7 @@ pub trait RecordOpener {
         sealing: FieldSealing,
         column: Column,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError>;
+    ) -> Result<SecretBytes, SealError>;
 }
 
 /// A record with PHI fields. Derive it: `#[derive(PhiRecord)]`.

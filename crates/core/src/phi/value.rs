@@ -6,6 +6,7 @@ use std::ops::Deref;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Classify, ErrorKind};
+use crate::secret::SecretBytes;
 
 /// A value that identifies a patient or tells about one.
 ///
@@ -69,7 +70,7 @@ impl Classify for PhiValueError {
 /// A type that can be sealed: it has one byte form, fixed for ever.
 pub trait PhiValue: Zeroize + Sized {
     /// Appends the byte form.
-    fn write(&self, out: &mut Zeroizing<Vec<u8>>);
+    fn write(&self, out: &mut SecretBytes);
 
     /// Reads the byte form.
     ///
@@ -131,7 +132,7 @@ impl fmt::Debug for SearchText<'_> {
 }
 
 impl PhiValue for String {
-    fn write(&self, out: &mut Zeroizing<Vec<u8>>) {
+    fn write(&self, out: &mut SecretBytes) {
         out.extend_from_slice(self.as_bytes());
     }
 
@@ -147,7 +148,7 @@ impl PhiValue for String {
 }
 
 impl PhiValue for Vec<u8> {
-    fn write(&self, out: &mut Zeroizing<Vec<u8>>) {
+    fn write(&self, out: &mut SecretBytes) {
         out.extend_from_slice(self);
     }
 
@@ -162,7 +163,7 @@ impl PhiValue for Vec<u8> {
 
 /// Eight bytes, big endian. Its search text is decimal.
 impl PhiValue for i64 {
-    fn write(&self, out: &mut Zeroizing<Vec<u8>>) {
+    fn write(&self, out: &mut SecretBytes) {
         out.extend_from_slice(&self.to_be_bytes());
     }
 
@@ -181,7 +182,7 @@ impl PhiValue for i64 {
 /// One byte, 0 or 1. Its search text is `true` or `false`: a column of two values keeps no secret from
 /// who sees its tokens.
 impl PhiValue for bool {
-    fn write(&self, out: &mut Zeroizing<Vec<u8>>) {
+    fn write(&self, out: &mut SecretBytes) {
         out.push(u8::from(*self));
     }
 
@@ -226,7 +227,7 @@ mod tests {
     #[test]
     fn every_value_survives_its_byte_form_and_refuses_others() {
         fn round<T: PhiValue>(value: &T) -> Result<T, PhiValueError> {
-            let mut bytes = Zeroizing::new(Vec::new());
+            let mut bytes = SecretBytes::default();
             value.write(&mut bytes);
             T::read(&bytes)
         }

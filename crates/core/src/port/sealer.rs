@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use zeroize::Zeroizing;
 
 use crate::component::Component;
 use crate::error::{Classify, ErrorKind, Source};
 use crate::id::TenantId;
 use crate::phi::Cell;
 use crate::scope::{Authority, TenantScope};
-use crate::secret::KeyBytes;
+use crate::secret::{KeyBytes, SecretBytes};
 
 /// Whose keys seal: the system's own, or one tenant's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +120,7 @@ pub trait DataKey: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SealError::Authentication`] for a wrong key, a wrong cell or changed bytes.
-    fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError>;
+    fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError>;
 }
 
 /// What was destroyed with a scope's keys.
@@ -165,7 +164,7 @@ pub trait Sealer: Component {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError>;
+    ) -> Result<SecretBytes, SealError>;
 
     /// A fresh data key for `cell`, and its wrapped form.
     ///

@@ -3,12 +3,11 @@
 //! What is replaced is overwritten afterwards, so a reader looks once more whether it has read the
 //! file that the path leads to.
 
+use eonpro_core::secret::SecretBytes;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
-
-use zeroize::Zeroizing;
 
 use crate::error::CryptoError;
 use crate::random::fill_random;
@@ -19,7 +18,7 @@ const MAX_BYTES: u64 = 256 * 1024;
 const MAX_READS: usize = 16;
 
 /// What is in a file, wiped from memory on drop.
-type Content = Zeroizing<Vec<u8>>;
+type Content = SecretBytes;
 
 /// What is in the file; `None` if there is none.
 ///
@@ -80,7 +79,7 @@ pub(super) fn read_held(path: &Path) -> Result<Option<(Held, Content)>, CryptoEr
         }
         check_private(&about)?;
         let length = usize::try_from(about.len()).unwrap_or(0);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
+        let mut bytes = SecretBytes::with_capacity(length.saturating_add(1));
         Read::by_ref(&mut &file)
             .take(MAX_BYTES)
             .read_to_end(&mut bytes)

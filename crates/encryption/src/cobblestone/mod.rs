@@ -9,7 +9,7 @@ mod stream;
 use std::fmt;
 
 use eonpro_core::port::SealError;
-use eonpro_core::secret::KeyBytes;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -118,7 +118,7 @@ impl InputKey {
     ///
     /// # Errors
     /// [`SealError::Authentication`], whatever the reason.
-    pub fn open(&self, context: &[&[u8]], message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open(&self, context: &[&[u8]], message: &[u8]) -> Result<SecretBytes, SealError> {
         self.open_or_cause(context, message)
             .map_err(SealError::from)
     }
@@ -162,12 +162,12 @@ impl InputKey {
         &self,
         context: &[&[u8]],
         message: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    ) -> Result<SecretBytes, Cause> {
         let length = plain_len(message.len()).ok_or(Cause::Tag)?;
         let (header, body) = message.split_first_chunk().ok_or(Cause::Tag)?;
         let message = self.committed(header, context)?;
         // Room for one tag more: each chunk is opened in place, then loses its tag.
-        let mut out = Zeroizing::new(Vec::with_capacity(length.saturating_add(TAG_LEN)));
+        let mut out = SecretBytes::with_capacity(length.saturating_add(TAG_LEN));
         let mut number = 0;
         let mut rest = body;
         while let Some((chunk, after)) = rest.split_at_checked(CHUNK_LEN + TAG_LEN) {
@@ -289,12 +289,7 @@ impl MessageKey {
     }
 
     /// Appends the opened chunk, or nothing.
-    fn open_chunk(
-        &self,
-        number: u64,
-        chunk: &[u8],
-        out: &mut Zeroizing<Vec<u8>>,
-    ) -> Result<(), Cause> {
+    fn open_chunk(&self, number: u64, chunk: &[u8], out: &mut SecretBytes) -> Result<(), Cause> {
         let nonce = self.nonce(number).ok_or(Cause::Tag)?;
         let start = out.len();
         out.extend_from_slice(chunk);

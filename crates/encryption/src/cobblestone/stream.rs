@@ -3,7 +3,8 @@
 use std::fmt;
 
 use eonpro_core::port::SealError;
-use zeroize::{Zeroize as _, Zeroizing};
+use eonpro_core::secret::SecretBytes;
+use zeroize::Zeroize as _;
 
 use super::{CHUNK_LEN, Cause, HEADER_LEN, InputKey, MessageKey, TAG_LEN};
 use crate::random::fresh_salt;
@@ -14,7 +15,7 @@ use crate::random::fresh_salt;
 pub struct StreamSealer {
     message: MessageKey,
     number: u64,
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: SecretBytes,
 }
 
 impl StreamSealer {
@@ -30,7 +31,7 @@ impl StreamSealer {
         Ok(Self {
             message,
             number: 0,
-            buffer: Zeroizing::new(Vec::with_capacity(CHUNK_LEN)),
+            buffer: SecretBytes::with_capacity(CHUNK_LEN),
         })
     }
 
@@ -118,11 +119,7 @@ impl StreamOpener {
     /// # Errors
     /// [`SealError::Authentication`], now and for ever after; `out` then ends with the last
     /// authentic chunk.
-    pub fn update(
-        &mut self,
-        mut input: &[u8],
-        out: &mut Zeroizing<Vec<u8>>,
-    ) -> Result<(), SealError> {
+    pub fn update(&mut self, mut input: &[u8], out: &mut SecretBytes) -> Result<(), SealError> {
         if self.failed {
             return Err(SealError::Authentication);
         }
@@ -150,7 +147,7 @@ impl StreamOpener {
     }
 
     /// Opens a chunk that is not the last.
-    fn open_full(&mut self, chunk: &[u8], out: &mut Zeroizing<Vec<u8>>) -> Result<(), SealError> {
+    fn open_full(&mut self, chunk: &[u8], out: &mut SecretBytes) -> Result<(), SealError> {
         let opened = self.message.open_chunk(self.number, chunk, out);
         self.failed = opened.is_err();
         opened?;
@@ -162,7 +159,7 @@ impl StreamOpener {
     ///
     /// # Errors
     /// [`SealError::Authentication`] if the message was cut, or the last chunk is not authentic.
-    pub fn finish(self, out: &mut Zeroizing<Vec<u8>>) -> Result<(), SealError> {
+    pub fn finish(self, out: &mut SecretBytes) -> Result<(), SealError> {
         if self.failed {
             return Err(SealError::Authentication);
         }
@@ -187,8 +184,8 @@ mod tests {
         InputKey::new(&KeyBytes::take(&mut [9; 32]))
     }
 
-    fn stream_open(message: &[u8], step: usize) -> (Zeroizing<Vec<u8>>, Result<(), SealError>) {
-        let mut out = Zeroizing::new(Vec::new());
+    fn stream_open(message: &[u8], step: usize) -> (SecretBytes, Result<(), SealError>) {
+        let mut out = SecretBytes::default();
         let Some((header, body)) = message.split_first_chunk() else {
             return (out, Err(SealError::Authentication));
         };

@@ -5,6 +5,7 @@
 
 use eonpro_core::phi::{Binding, Cell, Column, IndexDef, PhiValue, RecordSealer as _, Row, Suite};
 use eonpro_core::port::{Replacement, RotationCell, RotationRow, RotationSource, SealError};
+use eonpro_core::secret::SecretBytes;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -242,12 +243,7 @@ impl Bench<'_> {
     }
 
     /// The value of a cell.
-    fn open(
-        &self,
-        row: &RotationRow,
-        column: Column,
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    fn open(&self, row: &RotationRow, column: Column, sealed: &[u8]) -> Result<SecretBytes, Cause> {
         if let Some(head) = self.source.head() {
             return self.open_part(row, head, column, sealed);
         }
@@ -265,7 +261,7 @@ impl Bench<'_> {
         head: Column,
         column: Column,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    ) -> Result<SecretBytes, Cause> {
         let named = Row::named(&row.row).ok_or(Cause::Context)?;
         let found = row.cells.iter().find(|cell| cell.column == head);
         let head = found.and_then(|cell| cell.bytes.as_deref());
@@ -291,7 +287,7 @@ impl Bench<'_> {
         row: &RotationRow,
         column: Column,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    ) -> Result<SecretBytes, Cause> {
         let cell = self.cell(row, column).ok_or(Cause::Context)?;
         let (content, purpose) = (self.content(column), self.source.purpose());
         self.keys

@@ -3,15 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use eonpro_core::id::TenantId;
 use eonpro_core::phi::{
     Cell, Column, FieldOpener, FieldSealer, FieldSealing, IndexDef, IndexSlots, RecordHead,
     RecordOpener, RecordSealer, Row, Suite, Table,
 };
 use eonpro_core::port::SealError;
-use zeroize::Zeroizing;
+use eonpro_core::secret::SecretBytes;
 
-use super::{LiveSubject, SUBJECT, SubjectSlot};
+use super::{LiveSubject, SubjectSlot};
 use crate::cipher::{TenantCipher, bound};
 use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place};
@@ -46,7 +45,7 @@ impl SubjectCipher {
     /// # Errors
     /// [`SealError::Authentication`] for anything else, without telling why;
     /// [`SealError::Shredded`], [`SealError::Disabled`] as above.
-    pub fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
         self.open_field(FieldSealing::STANDARD, cell, sealed)
     }
 
@@ -75,19 +74,18 @@ impl SubjectCipher {
         if sealing.suite == Suite::Deterministic {
             return Err(SealError::Unsupported);
         }
-        let tenant = self.tenant.scope.tenant();
         let cell = bound(sealing, cell);
         let live = &self.live;
         let salt = || self.tenant.salts.take();
         let mut out = Vec::new();
         match sealing.pad {
             0 => {
-                let place = Place::new(Content::Value, &tenant, SUBJECT.as_str(), &cell);
+                let place = Place::new(Content::Value, &live.context, &cell);
                 live.key.seal(&place, live.id, salt, plaintext, &mut out)?;
             }
             class => {
                 let padded = padding::pad(plaintext, class)?;
-                let place = Place::new(Content::Padded, &tenant, SUBJECT.as_str(), &cell);
+                let place = Place::new(Content::Padded, &live.context, &cell);
                 live.key.seal(&place, live.id, salt, &padded, &mut out)?;
             }
         }
@@ -99,17 +97,16 @@ impl SubjectCipher {
         sealing: FieldSealing,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         self.check()?;
-        let tenant = self.tenant.scope.tenant();
         let bound = bound(sealing, cell);
         let content = match sealing.pad {
             0 => Content::Value,
             _ => Content::Padded,
         };
         let opened = self.message(sealed).and_then(|message| {
-            let place = Place::new(content, &tenant, SUBJECT.as_str(), &bound);
-            self.live.key.open(&place, self.live.id, message)
+            let place = Place::new(content, &self.live.context, &bound);
+            self.live.key.open(&place, message)
         });
         let unpadded = opened.and_then(|mut plain| match content {
             Content::Padded if !padding::unpad(&mut plain) => Err(Cause::Tag),
@@ -149,10 +146,6 @@ impl SubjectCipher {
     }
 }
 
-fn record_place<'a>(tenant: &'a Option<TenantId>, table: Table, row: &'a Row<'a>) -> Place<'a> {
-    Place::of_record(tenant, SUBJECT.as_str(), table, row)
-}
-
 /// Seals record fields under the patient's key.
 impl FieldSealer for SubjectCipher {
     fn seal(
@@ -167,8 +160,7 @@ impl FieldSealer for SubjectCipher {
     fn record(&mut self, table: Table, row: &Row<'_>) -> Result<Box<dyn RecordSealer>, SealError> {
         self.check()?;
         let (key, id, salt) = (self.key()?, self.live.id, self.tenant.salts.take()?);
-        let tenant = self.tenant.scope.tenant();
-        let place = record_place(&tenant, table, row);
+        let place = Place::of_record(&self.live.context, table, row);
         let sealer = WholeSealer::begin(key, id, &place, salt, self.tenant.max_message)?;
         Ok(Box::new(sealer))
     }
@@ -185,7 +177,7 @@ impl FieldOpener for SubjectCipher {
         sealing: FieldSealing,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         self.open_field(sealing, cell, sealed)
     }
 
@@ -196,10 +188,9 @@ impl FieldOpener for SubjectCipher {
         head: &'a RecordHead,
     ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
         self.check()?;
-        let tenant = self.tenant.scope.tenant();
         let key = self.key()?;
         let resumed = self.message(head.as_bytes()).and_then(|header| {
-            let place = record_place(&tenant, table, row);
+            let place = Place::of_record(&self.live.context, table, row);
             RecordKey::resume(key, self.live.id, &place, header, self.tenant.max_message)
         });
         let key = resumed.map_err(|cause| self.refuse(table, None, cause))?;

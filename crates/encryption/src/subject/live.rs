@@ -8,6 +8,7 @@ use eonpro_core::port::SealError;
 use eonpro_core::time::Monotonic;
 use tokio::sync::Mutex;
 
+use crate::envelope::KeyContext;
 use crate::keyset::KeyId;
 use crate::sealing_key::SealingKey;
 
@@ -15,6 +16,7 @@ use crate::sealing_key::SealingKey;
 #[derive(Debug)]
 pub(crate) struct LiveSubject {
     pub(crate) id: KeyId,
+    pub(crate) context: KeyContext,
     pub(crate) key: SealingKey,
     pub(crate) announced: bool,
     pub(crate) expires: Monotonic,

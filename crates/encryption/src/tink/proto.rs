@@ -3,9 +3,10 @@
 use std::fmt;
 
 use eonpro_core::phi::Suite;
+use eonpro_core::secret::SecretBytes;
 use prost::Message;
 use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use crate::error::CryptoError;
 use crate::material::KeyMaterial;
@@ -70,10 +71,10 @@ macro_rules! secret {
 secret!(XAesGcmKey, PlainKey);
 
 /// The message of a key.
-pub(super) fn encode(suite: Suite, key: &KeyMaterial) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode(suite: Suite, key: &KeyMaterial) -> SecretBytes {
     let key_value = key.expose().to_vec();
     let version = VERSION;
-    Zeroizing::new(match suite {
+    SecretBytes::new(match suite {
         Suite::Compact => {
             let params = Some(XAesGcmParams {
                 salt_size: XAES_SALT,

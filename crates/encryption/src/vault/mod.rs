@@ -29,11 +29,10 @@ use eonpro_core::port::kv::{KeyValue, Version};
 use eonpro_core::port::{
     KeyPurpose, Observer, Operation, Rate, SealError, SealScope, Signer, Timer,
 };
-use eonpro_core::secret::KeyBytes;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 use eonpro_core::time::Monotonic;
 use eonpro_core::{TenantScope, task};
 use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
 use crate::alarm::{Alarms, system_context};
 use crate::cache::{KeyCache, Slot};
@@ -443,7 +442,7 @@ impl Inner {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    ) -> Result<SecretBytes, CryptoError> {
         self.check_sealed(sealed)?;
         let mut live = self.live(scope).await?;
         let named = envelope::split(sealed).map(|(id, _)| id);

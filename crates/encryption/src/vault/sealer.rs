@@ -4,20 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eonpro_core::id::{ActorId, TenantId};
-use eonpro_core::phi::Cell;
+use eonpro_core::id::ActorId;
+use eonpro_core::phi::{Cell, Suite};
 use eonpro_core::port::{
     DataKey, DestroyedScope, KeyPurpose, SealError, SealScope, Sealer, WrappedKey,
 };
-use eonpro_core::secret::KeyBytes;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 use eonpro_core::task;
-use zeroize::Zeroizing;
 
 use super::{Inner, Vault};
 use crate::alarm::{Alarms, CHORE, system_context};
 use crate::cache::Slot;
 use crate::cobblestone::{Cause, InputKey};
-use crate::envelope::{self, Content, Place};
+use crate::envelope::{self, Content, KeyContext, Place};
 use crate::error::CryptoError;
 use crate::events::Refusal;
 use crate::key_type::KeyType;
@@ -59,7 +58,7 @@ impl Sealer for Vault {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<SecretBytes, SealError> {
         let timer = self.inner.timer("open");
         let opened = self
             .inner
@@ -203,7 +202,7 @@ impl Inner {
 
     fn at_hand(&self, scope: SealScope, key: &KeyBytes<32>) -> Arc<dyn DataKey> {
         Arc::new(DataKeyAtHand {
-            tenant: scope.tenant(),
+            context: KeyContext::new(Suite::Standard, KeyId::AT_HAND, &scope.tenant(), ""),
             key: SealingKey::Standard(InputKey::with(self.config.primitives, key)),
             slot: self.cache.slot(scope),
             max_message: self.config.max_message_bytes,
@@ -214,7 +213,7 @@ impl Inner {
 
 /// An unwrapped data key. Its parts name key id 0 and are bound to their scope and cell.
 struct DataKeyAtHand {
-    tenant: Option<TenantId>,
+    context: KeyContext,
     key: SealingKey,
     /// Where a shred, and the close of the vault, is noticed.
     slot: Arc<Slot>,
@@ -224,7 +223,7 @@ struct DataKeyAtHand {
 
 impl DataKeyAtHand {
     fn place<'a>(&'a self, cell: &'a Cell<'a>) -> Place<'a> {
-        Place::new(Content::Part, &self.tenant, "", cell)
+        Place::new(Content::Part, &self.context, cell)
     }
 }
 
@@ -240,12 +239,10 @@ impl DataKey for DataKeyAtHand {
         Ok(out)
     }
 
-    fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
         self.slot.usable()?;
         let opened = match envelope::split(sealed) {
-            Some((KeyId::AT_HAND, message)) => {
-                self.key.open(&self.place(cell), KeyId::AT_HAND, message)
-            }
+            Some((KeyId::AT_HAND, message)) => self.key.open(&self.place(cell), message),
             Some(_) => Err(Cause::Key),
             None => Err(Cause::Tag),
         };

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eonpro_core::id::SubjectId;
+use eonpro_core::phi::Suite;
 use eonpro_core::port::kv::Transaction;
 use eonpro_core::port::{SealError, SealScope};
 use eonpro_core::{RequestContext, TenantScope};
 
 use super::{Inner, MAX_ATTEMPTS, ShredParts, Vault};
 use crate::cobblestone::InputKey;
+use crate::envelope::KeyContext;
 use crate::error::CryptoError;
 use crate::keyset::KeyId;
 use crate::live::{LiveKeys, Reader};
@@ -263,6 +265,7 @@ impl Inner {
             .await?;
         let live = Arc::new(LiveSubject {
             id: key.id,
+            context: KeyContext::new(Suite::Standard, key.id, &scope.tenant(), SUBJECT.as_str()),
             key: SealingKey::Standard(InputKey::with(self.config.primitives, &unlocked)),
             announced: key.announced,
             expires,

@@ -1,6 +1,6 @@
 //! Records sealed as a whole.
 
-use eonpro_core::phi::{Column, FieldSealing, RecordOpener as _, RecordSealer as _};
+use eonpro_core::phi::{Column, FieldSealing, RecordOpener as _, RecordSealer as _, Suite};
 use eonpro_core::port::SealError;
 use eonpro_core::secret::KeyBytes;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::{
     Hex, OTHER, ROW, TENANT, counted, damaged, flipped, key_id, read, render, scope_of, tenant,
 };
 use crate::cobblestone::InputKey;
-use crate::envelope::{self, Content, Place, scope_bytes};
+use crate::envelope::{self, Content, KeyContext, Place, scope_bytes};
 use crate::primitives::Primitives;
 use crate::whole::{RecordKey, WholeOpener, WholeSealer};
 
@@ -62,10 +62,11 @@ impl Test {
     }
 
     fn with_place<R>(&self, use_it: impl FnOnce(&Place<'_>) -> R) -> R {
+        let (id, suite) = (key_id(&self.key_id), Suite::Standard);
+        let key = KeyContext::new(suite, id, &scope_of(&self.scope), &self.purpose);
         use_it(&Place {
             content: Content::Record,
-            tenant: &scope_of(&self.scope),
-            purpose: &self.purpose,
+            key: &key,
             table: &self.table,
             column: "",
             row: &self.row.0,
@@ -109,12 +110,7 @@ impl Test {
         for (field, sealed) in self.fields.iter_mut().zip(sealed) {
             field.sealed = sealed;
         }
-        let id = key_id(&self.key_id);
-        let context = self.with_place(|place| {
-            place.with_context(eonpro_core::phi::Suite::Standard, id, |pieces| {
-                Hex(pieces.concat())
-            })
-        });
+        let context = self.with_place(|place| place.with_context(|pieces| Hex(pieces.concat())));
         self.context = Some(context);
         self
     }

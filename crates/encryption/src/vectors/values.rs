@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Hex, OTHER, ROW, TENANT, counted, damaged, flipped, key_id, read, render, scope_of, tenant,
 };
-use crate::envelope::{self, Content, Place, scope_bytes};
+use crate::envelope::{self, Content, KeyContext, Place, scope_bytes};
 use crate::material::KeyMaterial;
 use crate::padding;
 use crate::primitives::Primitives;
@@ -81,6 +81,8 @@ impl Test {
     }
 
     fn with_place<R>(&self, use_it: impl FnOnce(&Place<'_>) -> R) -> R {
+        let id = key_id(&self.key_id);
+        let key = KeyContext::new(self.suite(), id, &scope_of(&self.scope), &self.purpose);
         use_it(&Place {
             content: match self.kind {
                 Kind::Value => Content::Value,
@@ -88,8 +90,7 @@ impl Test {
                 Kind::WrappedKey => Content::WrappedKey,
                 Kind::Part => Content::Part,
             },
-            tenant: &scope_of(&self.scope),
-            purpose: &self.purpose,
+            key: &key,
             table: &self.table,
             column: &self.column,
             row: &self.row.0,
@@ -97,8 +98,7 @@ impl Test {
     }
 
     fn context_bytes(&self) -> Hex {
-        let id = key_id(&self.key_id);
-        self.with_place(|place| place.with_context(self.suite(), id, |pieces| Hex(pieces.concat())))
+        self.with_place(|place| place.with_context(|pieces| Hex(pieces.concat())))
     }
 
     fn key(&self, primitives: Primitives) -> SealingKey {
@@ -132,7 +132,7 @@ impl Test {
             return None;
         }
         let key = self.key(primitives);
-        let mut plain = self.with_place(|place| key.open(place, id, message)).ok()?;
+        let mut plain = self.with_place(|place| key.open(place, message)).ok()?;
         if self.pad.is_some() && !padding::unpad(&mut plain) {
             return None;
         }

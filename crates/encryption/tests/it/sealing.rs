@@ -6,9 +6,9 @@ use eonpro_core::component::Component as _;
 use eonpro_core::event::{Code, FieldValue};
 use eonpro_core::phi::{Cell, Column, Row, Table};
 use eonpro_core::port::{KeyPurpose, SealError, SealScope, Sealer as _, WrappedKey};
+use eonpro_core::secret::SecretBytes;
 use eonpro_encryption::{CryptoError, Encryption as _, HEAD_LEN};
 use eonpro_testkit::scope;
-use zeroize::Zeroizing;
 
 use crate::support::{House, RECORDS, cell, chore};
 
@@ -322,7 +322,7 @@ async fn a_stream_through_the_cipher_is_a_value_of_its_cell() {
     let head = sealed.first_chunk::<HEAD_LEN>().unwrap();
     let refused = cipher.open_stream(KeyPurpose::FILES, &cell(b"g"), head);
     assert!(matches!(refused, Err(SealError::Authentication)));
-    let mut opened = Zeroizing::new(Vec::new());
+    let mut opened = SecretBytes::default();
     let mut stream = cipher
         .open_stream(KeyPurpose::FILES, &cell(b"f"), head)
         .unwrap();

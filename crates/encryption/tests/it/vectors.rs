@@ -1,10 +1,9 @@
 //! Judged by others: C2SP's vectors, and an independent implementation.
 
-use eonpro_core::secret::KeyBytes;
+use eonpro_core::secret::{KeyBytes, SecretBytes};
 use eonpro_encryption::cobblestone::{HEADER_LEN, InputKey, StreamOpener};
 use proptest::prelude::*;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 fn hex(text: &str) -> Vec<u8> {
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
@@ -33,8 +32,8 @@ fn sha512(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// All that the stream released, and whether the message was whole.
-fn stream(key: &InputKey, context: &[u8], message: &[u8]) -> (Zeroizing<Vec<u8>>, bool) {
-    let mut out = Zeroizing::new(Vec::new());
+fn stream(key: &InputKey, context: &[u8], message: &[u8]) -> (SecretBytes, bool) {
+    let mut out = SecretBytes::default();
     let Some(header) = message.first_chunk::<HEADER_LEN>() else {
         return (out, false);
     };

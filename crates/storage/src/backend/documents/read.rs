@@ -7,9 +7,9 @@ use eonpro_core::TenantScope;
 use eonpro_core::event::Digest;
 use eonpro_core::id::{DocumentId, PublicId as _, VersionId};
 use eonpro_core::port::{DataKey, KeyPurpose, SealScope};
+use eonpro_core::secret::SecretBytes;
 use eonpro_core::task;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use zeroize::Zeroizing;
 
 use super::Inner;
 use crate::error::StorageError;
@@ -200,7 +200,7 @@ struct ExtentReader {
 
 impl ExtentReader {
     /// The part of the next extent that lies in the range; nothing at its end.
-    async fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, StorageError> {
+    async fn next(&mut self) -> Result<Option<SecretBytes>, StorageError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -220,10 +220,10 @@ impl ExtentReader {
             return Err(StorageError::Corrupt);
         };
         let part = extent.get(from..to).ok_or(StorageError::Corrupt)?;
-        Ok(Some(Zeroizing::new(part.to_vec())))
+        Ok(Some(SecretBytes::new(part.to_vec())))
     }
 
-    async fn extent(&self, ordinal: u32, len: u64) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+    async fn extent(&self, ordinal: u32, len: u64) -> Result<SecretBytes, StorageError> {
         let key = layout::extent(&self.tag, self.version, ordinal);
         let sealed = match self.inner.objects.read(&key, longest_sealed(len)).await {
             // The manifest says that it exists.
