@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod clinic;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod corpora;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod crash_shred;
 #[cfg(test)]
 mod epochs;
 #[cfg(test)]
