@@ -74,12 +74,15 @@ impl Default for EncryptionConfig {
 }
 
 impl EncryptionConfig {
+    /// The longest `cache_ttl`.
+    pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(3600);
+
     /// Checks the bounds.
     ///
     /// # Errors
     /// [`CryptoError::Config`] naming the setting.
     pub fn check(&self) -> Result<(), CryptoError> {
-        let ttl = Duration::from_secs(1)..=Duration::from_secs(3600);
+        let ttl = Duration::from_secs(1)..=Self::LONGEST_TTL;
         let age = Duration::from_secs(3600)..=DAY * 3653;
         let rules = [
             (ttl.contains(&self.cache_ttl), "cache_ttl of 1 s to 1 h"),

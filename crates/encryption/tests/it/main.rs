@@ -25,6 +25,8 @@ mod lease;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod reindex;
