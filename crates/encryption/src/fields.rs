@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::cipher::TenantCipher;
 use crate::events::Refusal;
 use crate::live::Reader;
+use crate::streams::UsableRecord;
 use crate::whole::WholeOpener;
 
 const RECORDS: KeyPurpose = KeyPurpose::RECORDS;
@@ -54,7 +55,8 @@ impl FieldOpener for TenantCipher {
         row: &'a Row<'a>,
         head: &'a RecordHead,
     ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
-        let keys = self.keys()?;
+        let this = &*self;
+        let keys = this.keys()?;
         let key = keys
             .resume_record(
                 Reader::Anyone,
@@ -62,17 +64,19 @@ impl FieldOpener for TenantCipher {
                 table,
                 row,
                 head.as_bytes(),
-                self.max_message,
+                this.max_message,
             )
             .map_err(|cause| {
-                let epoch = self.epoch_of(&keys, head.as_bytes());
+                let epoch = this.epoch_of(&keys, head.as_bytes());
                 let refusal = Refusal::new(table, None, epoch, cause);
-                self.alarms.raise(Some(self.cx.clone()), refusal);
+                this.alarms.raise(Some(this.cx.clone()), refusal);
                 SealError::from(cause)
             })?;
-        Ok(Box::new(WholeOpener::new(key, move |column, cause| {
+        let opener = WholeOpener::new(key, move |column, cause| {
             let cell = Cell::new(table, column, *row);
-            self.refuse(&keys, &cell, head.as_bytes(), cause)
-        })))
+            this.refuse(&keys, &cell, head.as_bytes(), cause)
+        });
+        let usable = move || this.slot.usable();
+        Ok(Box::new(UsableRecord { opener, usable }))
     }
 }

@@ -137,6 +137,7 @@ mod shred;
 mod siv;
 mod slots;
 mod state;
+mod streams;
 mod subject;
 mod tink;
 mod usage;
@@ -176,6 +177,7 @@ pub use shred::{
     ShredConfig, ShredFacts, ShredReceipt, ShredRefusal, ShredRequest, ShredState, ShredTarget,
     Shredding, Subjects,
 };
+pub use streams::{TenantStreamOpener, TenantStreamSealer};
 pub use subject::SubjectCipher;
 pub use tink::{KeyExport, MAX_TINK_KEYSET};
 pub use vault::{ShredParts, Vault, VaultOptions, VaultParts};

@@ -65,6 +65,8 @@ mod tink;
 #[cfg(test)]
 mod ui;
 #[cfg(test)]
+mod under_way;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod wards;
