@@ -11,7 +11,8 @@ use crate::shred::ShredConfig;
 #[derive(Debug, Clone)]
 pub struct EncryptionConfig {
     /// How long unwrapped keys are used before they are fetched and unwrapped again; also the worst
-    /// case for which *another* process may still read a shredded scope. 1 second to 1 hour.
+    /// case for which *another* process may still read a shredded scope, if no notice of the shred
+    /// reaches it ([`Vault::watch_shreds`](crate::Vault::watch_shreds)). 1 second to 1 hour.
     pub cache_ttl: Duration,
     /// How many scopes have their keys unwrapped at one time. At least 1.
     pub cache_scopes: u64,
