@@ -51,7 +51,7 @@ impl Vault {
     /// Cancel-safe: dropping the future ends the listening and nothing else.
     ///
     /// # Errors
-    /// [`CryptoError::Store`] if the store was closed before the vault.
+    /// [`CryptoError::Store`] once the store answers that it is closed.
     pub async fn watch_shreds(&self) -> Result<(), CryptoError> {
         let mut closing = self.inner.closing.subscribe();
         let closed = pin!(closing.wait_for(|closed| *closed));

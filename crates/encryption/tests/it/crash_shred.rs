@@ -54,7 +54,7 @@ async fn shred_all(clinic: &Clinic, targets: Vec<Who>, seed: u64) {
         let receipt = clinic.shred(who, begins).await;
         let receipt = receipt.to_json().unwrap();
         say(&format!("shredded {} {receipt}", who.word()));
-        if who.patient.is_some() && draw(seed + number as u64) % 2 == 0 {
+        if who.patient.is_some() && draw(seed + number as u64).is_multiple_of(2) {
             say("ends");
             clinic.end_epoch(who).await;
             say("ended");
@@ -98,7 +98,7 @@ async fn child_shreds_until_it_is_killed() {
             shred_all(&clinic, targets, seed).await;
         }));
     }
-    if first % 2 == 0 {
+    if first.is_multiple_of(2) {
         let clinic = Arc::clone(&clinic);
         parts.push(task::start(async move {
             for ward in WARDS.into_iter().cycle() {
@@ -274,7 +274,8 @@ impl Books {
             }
             match state {
                 Some(ShredState::Requested | ShredState::Approved { .. }) => {
-                    if draw(round * 31 + self.next_patient as u64 + self.counts.resumed) % 3 == 0 {
+                    let coin = draw(round * 31 + self.next_patient as u64 + self.counts.resumed);
+                    if coin.is_multiple_of(3) {
                         self.cancel(clinic, who).await;
                         continue;
                     }
