@@ -134,6 +134,11 @@ impl KeyCache {
         self.slots.slot(scope)
     }
 
+    /// The places in use whose scope fits.
+    pub(crate) fn matching(&self, fits: impl Fn(SealScope) -> bool) -> Vec<(SealScope, Arc<Slot>)> {
+        self.slots.matching(|scope| fits(*scope))
+    }
+
     pub(crate) fn is_unknown(&self, scope: SealScope, id: KeyId, now: Monotonic) -> bool {
         self.unknown
             .get(&(scope, id))

@@ -12,7 +12,7 @@ use eonpro_core::time::SharedClock;
 
 use crate::alarm::Alarms;
 use crate::cache::Slot;
-use crate::cobblestone::{Cause, StreamOpener, StreamSealer};
+use crate::cobblestone::Cause;
 use crate::envelope::{self, Content, HEAD_LEN};
 use crate::events::Refusal;
 use crate::index_status::IndexStatus;
@@ -21,13 +21,15 @@ use crate::live::LiveKeys;
 use crate::padding;
 use crate::random::SaltPool;
 use crate::sealing_key::SealingKey;
+use crate::streams::{TenantStreamOpener, TenantStreamSealer};
 
 /// Made by [`Encryption::warm`](crate::Encryption::warm), for the tenant of the scope it was given.
 ///
 /// Works until the vault's `cache_ttl` is over, then fails with [`SealError::Disabled`]: warm one
 /// per request, and do not keep it across a fork or in a process image that is resumed twice, for it
 /// draws its salts sixteen at a time. Fails with [`SealError::Shredded`] from the moment at which
-/// the tenant's keys are destroyed in this process.
+/// the tenant's keys are destroyed in this process, and so does every stream or record that it began to
+/// open.
 pub struct TenantCipher {
     pub(crate) live: Arc<LiveKeys>,
     pub(crate) slot: Arc<Slot>,
@@ -201,8 +203,9 @@ impl TenantCipher {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<StreamSealer, SealError> {
-        self.keys()?.begin_stream(purpose, cell, out)
+    ) -> Result<TenantStreamSealer, SealError> {
+        let sealer = self.keys()?.begin_stream(purpose, cell, out)?;
+        Ok(TenantStreamSealer::new(sealer, Arc::clone(&self.slot)))
     }
 
     /// Begins to open a stream, or a value, by its first [`HEAD_LEN`] bytes.
@@ -214,10 +217,12 @@ impl TenantCipher {
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         head: &[u8; HEAD_LEN],
-    ) -> Result<StreamOpener, SealError> {
+    ) -> Result<TenantStreamOpener, SealError> {
         let keys = self.keys()?;
-        keys.resume_stream(purpose, cell, head)
-            .map_err(|cause| self.refuse(&keys, cell, head, cause))
+        let opener = keys
+            .resume_stream(purpose, cell, head)
+            .map_err(|cause| self.refuse(&keys, cell, head, cause))?;
+        Ok(TenantStreamOpener::new(opener, Arc::clone(&self.slot)))
     }
 
     /// The newest keys of this process, so that a cipher reads what a later epoch sealed.

@@ -11,7 +11,8 @@ use crate::shred::ShredConfig;
 #[derive(Debug, Clone)]
 pub struct EncryptionConfig {
     /// How long unwrapped keys are used before they are fetched and unwrapped again; also the worst
-    /// case for which *another* process may still read a shredded scope. 1 second to 1 hour.
+    /// case for which *another* process may still read a shredded scope, if no notice of the shred
+    /// reaches it ([`Vault::watch_shreds`](crate::Vault::watch_shreds)). 1 second to 1 hour.
     pub cache_ttl: Duration,
     /// How many scopes have their keys unwrapped at one time. At least 1.
     pub cache_scopes: u64,
@@ -74,12 +75,15 @@ impl Default for EncryptionConfig {
 }
 
 impl EncryptionConfig {
+    /// The longest `cache_ttl`.
+    pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(3600);
+
     /// Checks the bounds.
     ///
     /// # Errors
     /// [`CryptoError::Config`] naming the setting.
     pub fn check(&self) -> Result<(), CryptoError> {
-        let ttl = Duration::from_secs(1)..=Duration::from_secs(3600);
+        let ttl = Duration::from_secs(1)..=Self::LONGEST_TTL;
         let age = Duration::from_secs(3600)..=DAY * 3653;
         let rules = [
             (ttl.contains(&self.cache_ttl), "cache_ttl of 1 s to 1 h"),

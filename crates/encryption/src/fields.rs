@@ -10,6 +10,7 @@ use eonpro_core::secret::SecretBytes;
 use crate::cipher::TenantCipher;
 use crate::events::Refusal;
 use crate::live::Reader;
+use crate::streams::UsableRecord;
 use crate::whole::WholeOpener;
 
 const RECORDS: KeyPurpose = KeyPurpose::RECORDS;
@@ -71,9 +72,11 @@ impl FieldOpener for TenantCipher {
                 this.alarms.raise(Some(this.cx.clone()), refusal);
                 SealError::from(cause)
             })?;
-        Ok(Box::new(WholeOpener::new(key, move |column, cause| {
+        let opener = WholeOpener::new(key, move |column, cause| {
             let cell = Cell::new(table, column, *row);
             this.refuse(&keys, &cell, head.as_bytes(), cause)
-        })))
+        });
+        let usable = move || this.slot.usable();
+        Ok(Box::new(UsableRecord { opener, usable }))
     }
 }

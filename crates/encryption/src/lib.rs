@@ -76,9 +76,13 @@
 //! a deadline, obeys legal holds and signs a [`ShredReceipt`].
 //!
 //! - **This process**: nothing of the target opens from the moment of return, also by ciphers and data
-//!   keys that are held. A stream or a whole record that is being opened goes on to its end.
-//! - **Another process** may go on with keys that it has unwrapped for at most
-//!   [`EncryptionConfig::cache_ttl`] (default 5 minutes; [`ShredFacts::exposed_until`]).
+//!   keys that are held, and by streams and whole records under way: the chunk or the field that is
+//!   being opened is the last.
+//! - **Another process** that runs [`Vault::watch_shreds`] does the same once the notice of the shred
+//!   reaches it. Notices are hints: in the worst case, and without that call, it may go on with keys
+//!   that it has unwrapped for at most [`EncryptionConfig::cache_ttl`] (default 5 minutes;
+//!   [`ShredFacts::exposed_until`]), and a stream or a data key that it was handed goes on until
+//!   something else in that process reads the tenant's record.
 //! - **A restored backup of the key table** opens a shredded *patient* until the key of its epoch is
 //!   destroyed ([`Shredding::end_shred_epoch`], [`ShredFacts::backups`]), and nobody any more after
 //!   that: take a backup after each end of an epoch. It opens a shredded *tenant's* own keys as long
@@ -137,6 +141,7 @@ mod shred;
 mod siv;
 mod slots;
 mod state;
+mod streams;
 mod subject;
 mod tink;
 mod usage;
@@ -176,6 +181,7 @@ pub use shred::{
     ShredConfig, ShredFacts, ShredReceipt, ShredRefusal, ShredRequest, ShredState, ShredTarget,
     Shredding, Subjects,
 };
+pub use streams::{TenantStreamOpener, TenantStreamSealer};
 pub use subject::SubjectCipher;
 pub use tink::{KeyExport, MAX_TINK_KEYSET};
 pub use vault::{ShredParts, Vault, VaultOptions, VaultParts};

@@ -218,13 +218,26 @@ fn write_private(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).expect("written");
 }
 
+/// All that a stream gives, fed in pieces of a length that depends on its own.
+macro_rules! drain {
+    ($opener:expr, $body:expr) => {{
+        let (mut opener, body): (_, &[u8]) = ($opener, $body);
+        let mut out = Default::default();
+        for piece in body.chunks(1 + body.len() % 977) {
+            opener.update(piece, &mut out).ok()?;
+        }
+        opener.finish(&mut out).ok()?;
+        Some(out.to_vec())
+    }};
+}
+
 /// A Cobblestone-256 message: as a whole and as a stream it gives the same, or is refused by both.
 pub fn message(data: &[u8]) -> bool {
     let key = InputKey::new(&key_bytes());
     let whole = key.open(&[CONTEXT], data).ok();
     let streamed = data.first_chunk::<HEADER_LEN>().and_then(|header| {
         let opener = StreamOpener::begin(&key, &[CONTEXT], header).ok()?;
-        drain(opener, data.get(HEADER_LEN..)?)
+        drain!(opener, data.get(HEADER_LEN..)?)
     });
     assert_eq!(whole.as_ref().map(|plain| &***plain), streamed.as_deref());
     if let Some(plain) = &whole {
@@ -233,22 +246,12 @@ pub fn message(data: &[u8]) -> bool {
     whole.is_some()
 }
 
-/// All that a stream gives, fed in pieces of a length that depends on its own.
-fn drain(mut opener: StreamOpener, body: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Default::default();
-    for piece in body.chunks(1 + body.len() % 977) {
-        opener.update(piece, &mut out).ok()?;
-    }
-    opener.finish(&mut out).ok()?;
-    Some(out.to_vec())
-}
-
 /// A stream under a key of the vault: it gives what the one-shot open of its bytes gives.
 pub fn stream(data: &[u8]) -> bool {
     let cipher = &Harness::shared().cipher;
     let streamed = data.first_chunk::<HEAD_LEN>().and_then(|head| {
         let opener = cipher.open_stream(RECORDS, &cell(), head).ok()?;
-        drain(opener, data.get(HEAD_LEN..)?)
+        drain!(opener, data.get(HEAD_LEN..)?)
     });
     let whole = cipher.open(RECORDS, &cell(), data).ok();
     if let Some(streamed) = &streamed {

@@ -1,5 +1,5 @@
-//! The crash campaigns: writers of the audit log, and rotations of sealed rows, are killed; nothing that
-//! was acknowledged may be lost.
+//! The crash campaigns: writers of the audit log, rotations of sealed rows, and shreds are killed; nothing
+//! that was acknowledged may be lost, nor come back.
 
 use crate::process::{cargo, run as run_command};
 use crate::{Failure, repo};
@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     campaign(&["--release", "-p", "eonpro-audit"], rounds)
 }
 
-/// Runs the ignored crash test of the encryption crate for the given number of rounds.
+/// Runs the ignored crash tests of the encryption crate, of rotations and of shreds, for the given number of rounds.
 pub(crate) fn encryption(arguments: &[String]) -> Result<(), Failure> {
     let rounds = rounds(arguments, ENCRYPTION_ROUNDS).map_err(Failure::Usage)?;
     campaign(&["-p", "eonpro-encryption"], rounds)

@@ -59,7 +59,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "crash-encryption",
         arguments: "[ROUNDS]",
-        about: "kill rewraps and rotations ROUNDS times (default 10) and look for what was lost",
+        about: "kill rotations and shreds ROUNDS times (default 10) and look for what was lost",
         run: crash::encryption,
     },
     Verb {

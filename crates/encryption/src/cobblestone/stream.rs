@@ -146,6 +146,12 @@ impl StreamOpener {
         Ok(())
     }
 
+    /// How many bytes complete the chunk at hand: from 1 to those of a chunk.
+    pub(crate) fn room(&self) -> usize {
+        let missing = (CHUNK_LEN + TAG_LEN).saturating_sub(self.buffer.len());
+        missing.max(1)
+    }
+
     /// Opens a chunk that is not the last.
     fn open_full(&mut self, chunk: &[u8], out: &mut SecretBytes) -> Result<(), SealError> {
         let opened = self.message.open_chunk(self.number, chunk, out);

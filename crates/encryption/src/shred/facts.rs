@@ -47,7 +47,9 @@ pub struct ShredFacts {
     pub keys: Vec<KeyId>,
     /// The epoch that covered a patient's key.
     pub epoch: Option<EpochId>,
-    /// Until when another process may still hold an unwrapped key.
+    /// Until when another process may still hold an unwrapped key, in the worst case: one that listens
+    /// ([`Vault::watch_shreds`](crate::Vault::watch_shreds)) lets go of it earlier as a rule, which
+    /// nobody can know here.
     pub exposed_until: Timestamp,
     /// What was known about backups at that moment.
     pub backups: BackupExposure,

@@ -1,18 +1,20 @@
 //! Where shredding keeps its records, in the tenant's `encryption` partition: `subject/<uuid>`,
 //! `request/tenant`, `request/subject/<uuid>`, `holds`, `epoch`, `epoch-cursor`; and in the system's
-//! partition `shred-epoch/<tenant>` for each tenant that ever shredded a patient.
+//! partition `shred-epoch/<tenant>` for each tenant that ever shredded a patient, and `notice/...` for
+//! what was destroyed in the last hour.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use eonpro_core::id::{SubjectId, TenantId};
 use eonpro_core::port::SealScope;
-use eonpro_core::port::kv::{Key, KeyValue, Partition, Transaction, Version};
+use eonpro_core::port::kv::{Change, Key, KeyValue, Partition, Transaction, Version};
 use eonpro_core::time::Timestamp;
+use futures_util::stream::BoxStream;
 
 use super::facts::ShredTarget;
 use super::wire::Stored;
-use super::{Epochs, Holds, ShredRequest};
+use super::{Epochs, Holds, Notice, ShredRequest};
 use crate::error::CryptoError;
 use crate::keyset::ScopeRecord;
 use crate::record;
@@ -20,6 +22,7 @@ use crate::repository::{self, SERVICE, partition};
 use crate::subject::{self, SubjectRecord};
 
 const SUBJECTS: &str = "subject/";
+pub(super) const NOTICES: &str = "notice/";
 const DUE: &str = "shred-epoch/";
 /// How many records one page holds.
 const PAGE: usize = 256;
@@ -43,7 +46,7 @@ pub(crate) fn require(tx: Transaction, key: Key, version: Option<Version>) -> Tr
     }
 }
 
-fn key(text: String) -> Result<Key, CryptoError> {
+pub(super) fn key(text: String) -> Result<Key, CryptoError> {
     Ok(Key::new(Bytes::from(text))?)
 }
 
@@ -190,6 +193,23 @@ impl Shreds {
             self.0.commit(&system, tx).await?;
         }
         Ok(())
+    }
+
+    /// Writes a notice. Whoever watches is told of it; nobody reads its value.
+    pub(crate) async fn give_notice(
+        &self,
+        notice: Notice,
+        expires: Timestamp,
+    ) -> Result<(), CryptoError> {
+        let tx = Transaction::new().put_until(notice.key()?, br#"{"v":1}"#.to_vec(), expires);
+        self.0.commit(&Partition::system(SERVICE), tx).await?;
+        Ok(())
+    }
+
+    /// The notices that are given from now on.
+    pub(crate) async fn notices(&self) -> Result<BoxStream<'static, Change>, CryptoError> {
+        let system = Partition::system(SERVICE);
+        Ok(self.0.watch(&system, NOTICES.as_bytes()).await?)
     }
 
     /// Whether the tenant has an epoch to end or a key to destroy: also if the tenant itself was

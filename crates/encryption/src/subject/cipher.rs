@@ -16,6 +16,7 @@ use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place};
 use crate::events::Refusal;
 use crate::padding;
+use crate::streams::UsableRecord;
 use crate::whole::{RecordKey, WholeOpener, WholeSealer};
 
 /// Made by [`Subjects::warm_subject`](crate::Subjects::warm_subject), for one patient of the tenant
@@ -194,9 +195,15 @@ impl FieldOpener for SubjectCipher {
             RecordKey::resume(key, self.live.id, &place, header, self.tenant.max_message)
         });
         let key = resumed.map_err(|cause| self.refuse(table, None, cause))?;
-        Ok(Box::new(WholeOpener::new(key, move |column, cause| {
-            self.refuse(table, Some(column), cause)
-        })))
+        let this = &*self;
+        let opener = WholeOpener::new(key, move |column, cause| {
+            this.refuse(table, Some(column), cause)
+        });
+        let usable = move || {
+            this.slot.usable()?;
+            this.tenant.slot.usable()
+        };
+        Ok(Box::new(UsableRecord { opener, usable }))
     }
 }
 

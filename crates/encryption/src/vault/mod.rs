@@ -13,6 +13,7 @@ mod shredding;
 mod states;
 mod subjects;
 mod turning;
+mod watching;
 mod wear;
 
 use std::fmt;
@@ -32,7 +33,7 @@ use eonpro_core::port::{
 use eonpro_core::secret::{KeyBytes, SecretBytes};
 use eonpro_core::time::Monotonic;
 use eonpro_core::{TenantScope, task};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::alarm::{Alarms, system_context};
 use crate::cache::{KeyCache, Slot};
@@ -125,6 +126,8 @@ pub(crate) struct Inner {
     config: EncryptionConfig,
     alarms: Alarms,
     closed: AtomicBool,
+    /// Ends the tasks that wait for something.
+    closing: watch::Sender<bool>,
     /// For tasks that outlive a call.
     me: OnceLock<Weak<Inner>>,
     shreds: Shreds,
@@ -217,6 +220,7 @@ impl Vault {
             config: parts.config,
             alarms,
             closed: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
             me: OnceLock::new(),
         };
         let inner = Arc::new(inner);
@@ -538,6 +542,7 @@ impl Component for Vault {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.inner.closing.send_replace(true);
         self.inner.cache.close();
         self.inner.close_subjects();
         self.inner.alarms.flush().await;

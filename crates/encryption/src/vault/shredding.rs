@@ -214,6 +214,7 @@ impl Inner {
         }
         // Also on a repeat: the commit may have been in doubt, or another process's.
         self.close_here(scope, target);
+        self.tell_others(scope, target).await;
         if target == ShredTarget::Tenant {
             self.close_epochs(cx, scope).await?;
         }
@@ -324,7 +325,7 @@ impl Inner {
     }
 
     /// Takes the target's keys from all who hold them in this process, for ever.
-    fn close_here(&self, scope: SealScope, target: ShredTarget) {
+    pub(super) fn close_here(&self, scope: SealScope, target: ShredTarget) {
         if target == ShredTarget::Tenant {
             self.cache.slot(scope).bury();
         }
@@ -520,6 +521,7 @@ impl Inner {
         match target {
             ShredTarget::Tenant => {
                 self.bury_scope(scope, None).await?;
+                self.tell_others(scope, target).await;
                 self.close_epochs(cx, scope).await?;
                 Ok(())
             }
@@ -527,7 +529,11 @@ impl Inner {
                 for _ in 0..MAX_ATTEMPTS {
                     match self.bury_subject(scope, subject, None).await {
                         Err(CryptoError::Conflict) => {}
-                        other => return other,
+                        other => {
+                            other?;
+                            self.tell_others(scope, target).await;
+                            return Ok(());
+                        }
                     }
                 }
                 Err(CryptoError::Conflict)

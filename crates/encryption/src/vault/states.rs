@@ -30,6 +30,9 @@ impl Inner {
                 .await?;
         }
         let (from, now) = self.commit_state(scope, id, to, means).await?;
+        if !to.opens() {
+            self.tell_others(scope, ShredTarget::Tenant).await;
+        }
         if from != to {
             events::state_changed(&self.emitter, cx, scope, &now, from)
                 .await
@@ -60,6 +63,7 @@ impl Inner {
             .map_err(CryptoError::Unrecorded)?;
         self.commit_state(scope, id, KeyState::Destroyed, Means::Approval)
             .await?;
+        self.tell_others(scope, ShredTarget::Tenant).await;
         Ok(())
     }
 

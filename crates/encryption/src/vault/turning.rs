@@ -211,6 +211,7 @@ impl Inner {
                 .map_err(CryptoError::Unrecorded)?;
         }
         let keys = self.bury_scope(scope, None).await?.len() as u64;
+        self.tell_others(scope, ShredTarget::Tenant).await;
         self.close_epochs(cx, scope).await?;
         Ok(DestroyedScope {
             keys,

@@ -92,7 +92,7 @@ const fn field(name: &'static str, column: Column) -> PhiField {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test talks to its child")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

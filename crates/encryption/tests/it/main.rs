@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod clinic;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod corpora;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod crash_shred;
 #[cfg(test)]
 mod epochs;
 #[cfg(test)]
@@ -20,6 +24,8 @@ mod keys;
 mod lease;
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod notices;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
@@ -58,6 +64,8 @@ mod support;
 mod tink;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod under_way;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]
