@@ -17,6 +17,9 @@ use crate::conformance::rotation::Rows;
 /// One row's columns; one that is missing is null.
 pub(crate) type Columns = BTreeMap<Column, Vec<u8>>;
 
+/// The highest fence, and the progress.
+pub(crate) type Claim = (Fence, Option<Vec<u8>>);
+
 /// Rows in memory that a rotation goes through: a double for tests. A clone is a second handle on the
 /// same rows.
 #[derive(Debug, Clone)]
@@ -30,8 +33,7 @@ pub struct MemoryRotation {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) rows: BTreeMap<(TenantId, Vec<u8>), Columns>,
-    /// The highest fence, and the progress.
-    pub(crate) jobs: BTreeMap<(TenantId, JobName), (Fence, Option<Vec<u8>>)>,
+    pub(crate) jobs: BTreeMap<(TenantId, JobName), Claim>,
     /// Whether the table can be read no more.
     gone: bool,
 }
