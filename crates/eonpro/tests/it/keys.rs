@@ -10,14 +10,19 @@ use eonpro::core::component::Health;
 use eonpro::core::entropy::SeededEntropy;
 use eonpro::core::event::Code;
 use eonpro::core::id::{RowId, SubjectId, TenantId};
+use eonpro::core::phi::Column;
+use eonpro::core::port::KeyPurpose;
 use eonpro::core::secret::KeyBytes;
 use eonpro::core::time::{ManualClock, Timestamp};
 use eonpro::encryption::backend::{EphemeralEpochs, EphemeralRoot, KeyFile};
 use eonpro::encryption::{
-    CryptoError, EncryptionExt as _, KeyRole, KeyState, Recipient, RootKey, RootKeyId, SealError,
-    SealScope, ShredApproval, ShredParts, ShredTarget, TenantRoots, WrapContext,
+    CryptoError, EncryptionExt as _, KeyRole, KeyState, Recipient, RootKey, RootKeyId,
+    RotationConfig, RotationKind, Rotator, RotatorParts, SealError, SealScope, ShredApproval,
+    ShredParts, ShredTarget, TenantRoots, WrapContext,
 };
-use eonpro::tenant::{Command, IdempotencyKey, State, SuspendReason, TenantError};
+use eonpro::tenant::{
+    Command, IdempotencyKey, Migration, SqliteRotation, State, SuspendReason, TenantError,
+};
 use eonpro::{CompleteBuilder, EmbeddedDirectory, Foundation, FoundationError, Profile};
 use eonpro_testkit::tenant_id;
 
@@ -209,6 +214,32 @@ async fn a_chore_enters_an_active_tenant_and_no_other() {
     assert!(matches!(refused, Err(TenantError::NotInService(_))));
     let unknown = foundation.chore_in("reseal", tenant_id(7)).await;
     assert!(matches!(unknown, Err(TenantError::Unknown)));
+    foundation.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_rotator_of_the_foundations_vault_plans_for_a_tenant_without_a_request() {
+    const TABLE: [Migration; 1] = [Migration::new(
+        1,
+        &["CREATE TABLE patients (id BLOB PRIMARY KEY, nickname BLOB) STRICT"],
+    )];
+    let dir = tempfile::tempdir().unwrap();
+    let foundation = embedded(dir.path()).await;
+    let tenant = onboarded(&foundation, "clinic-7").await.id();
+    let scope = foundation.chore_in("reseal", tenant).await.unwrap();
+    let databases = foundation.databases();
+    databases.migrate(&scope, &TABLE).await.unwrap();
+    let schema = <Patient as eonpro::core::phi::PhiRecord>::SCHEMA;
+    let source = SqliteRotation::new(databases.clone(), schema, Column::new("id"));
+    let rotator = Rotator::new(RotatorParts {
+        vault: foundation.vault().clone(),
+        sources: vec![Arc::new(source)],
+        config: RotationConfig::default(),
+    });
+    let kind = RotationKind::Reseal(KeyPurpose::RECORDS.into());
+    let rotator = rotator.unwrap();
+    rotator.plan(&scope, &kind).await.unwrap();
+    assert!(rotator.status(&scope, &kind).await.unwrap().is_some());
     foundation.shutdown().await;
 }
 
