@@ -184,7 +184,7 @@ pub use shred::{
 pub use streams::{TenantStreamOpener, TenantStreamSealer};
 pub use subject::SubjectCipher;
 pub use tink::{KeyExport, MAX_TINK_KEYSET};
-pub use vault::{ShredParts, Vault, VaultOptions, VaultParts};
+pub use vault::{Rewraps, ShredParts, Vault, VaultOptions, VaultParts};
 
 pub use eonpro_core::phi::{
     Binding, Cell, Column, FieldSealing, IndexDef, IndexPart, IndexSlots, IndexToken, Normalizer,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use eonpro_core::component::Health;
 use eonpro_core::id::TenantId;
 use eonpro_core::port::SealScope;
 use eonpro_core::secret::KeyBytes;
@@ -205,6 +206,20 @@ impl Roots {
 
     pub(crate) fn own(&self) -> &dyn RootKey {
         &*self.own
+    }
+
+    /// How the vault's own root is doing; less than well, but not down, while a standby is well.
+    pub(crate) async fn health(&self) -> Health {
+        let own = self.own.health().await;
+        if !matches!(own, Health::Unhealthy(_)) {
+            return own;
+        }
+        for standby in &self.standbys {
+            if !matches!(standby.health().await, Health::Unhealthy(_)) {
+                return Health::Degraded("the root key is down, a standby is not");
+            }
+        }
+        own
     }
 
     /// The root that wraps the scope's next key-encryption key. The system's is the vault's own.

@@ -15,7 +15,7 @@ use eonpro_core::id::IdTagger;
 use eonpro_core::port::{Observer, SealScope, Sealer};
 use eonpro_core::scope::Authority;
 use eonpro_core::{RequestContext, task};
-use eonpro_encryption::{Encryption, Vault, VaultParts};
+use eonpro_encryption::{Vault, VaultParts};
 use eonpro_logger::{JsonLayer, JsonLogger, Logger, LoggerParts};
 use eonpro_metrics::{Metrics, OtelMetrics};
 use eonpro_storage::{DocumentStore, ObjectDocuments, StorageParts};
@@ -38,7 +38,7 @@ const VERSION: Code = Code::constant(concat!("eonpro/", env!("CARGO_PKG_VERSION"
 
 /// Builds a foundation, or closes what it opened.
 pub(crate) async fn assemble(
-    settings: Settings,
+    mut settings: Settings,
     mut sinks: LogSinks,
     audit: Box<dyn AuditSource>,
     backing: Box<dyn Backing>,
@@ -49,7 +49,9 @@ pub(crate) async fn assemble(
         entropy: Arc::clone(&settings.entropy),
         config: settings.config.clone(),
     };
-    let (backends, own) = backing.open(ground).await?;
+    let (mut backends, own) = backing.open(ground).await?;
+    let additions = std::mem::take(&mut settings.vault);
+    additions.join(&mut backends.vault).await;
     sinks.extend(own);
     // Before anything is built on them.
     let mut leaves = backends.parts();
@@ -60,12 +62,15 @@ pub(crate) async fn assemble(
     }
     let (clock, budget) = (Arc::clone(&settings.clock), settings.config.step_budget);
     let mut opened = Parts::default();
-    let early = [
-        backends.root.clone() as Arc<dyn Component>,
-        backends.state.clone(),
-    ];
-    for part in early {
-        opened.add(Stage::State, Weight::Critical, part);
+    let weight = match backends.vault.standbys.is_empty() {
+        true => Weight::Critical,
+        // They stand in for it; the vault tells whether one does.
+        false => Weight::Degradable,
+    };
+    opened.add(Stage::State, weight, backends.root.clone());
+    opened.add(Stage::State, Weight::Critical, backends.state.clone());
+    for part in backends.keepers() {
+        opened.add(Stage::State, Weight::Degradable, part);
     }
     let serving = [
         backends.scanner.clone() as Arc<dyn Component>,
@@ -122,8 +127,8 @@ async fn build(
         Arc::clone(&settings.clock),
         Arc::clone(&settings.entropy),
     );
-    let encryption = start_vault(&settings, &backends, &emitter, &observer, opened).await?;
-    let sealer: Arc<dyn Sealer> = encryption.clone();
+    let vault = start_vault(&settings, &backends, &emitter, &observer, opened).await?;
+    let sealer: Arc<dyn Sealer> = Arc::new(vault.clone());
     let audit = start_audit(&settings, audit, &sealer, &observer, opened).await?;
     // The parts that stand for themselves; the services are as weak as these make them.
     leaves.extend([Part::of(&*audit.log), Part::of(&*audit.signer)]);
@@ -153,7 +158,9 @@ async fn build(
     let posture = posture::check(settings.profile, &parts)?;
     notice(&settings, &layer, &leaves);
     announce(&settings, &emitter).await?;
-    let audit_key = audit.key();
+    let shredding = backends.vault.shredding.as_ref();
+    let receipt_key = shredding.map(|parts| parts.signer.public_key());
+    let keys = (audit.key(), receipt_key);
     let services = Services {
         audit: audit.log,
         auth,
@@ -162,19 +169,19 @@ async fn build(
         documents,
         door,
         emitter,
-        encryption,
+        encryption: Arc::new(vault.clone()),
         hub,
         logger,
         metrics,
         tenants,
+        vault,
     };
     Ok(Foundation::new(
         settings,
         services,
         opened.clone(),
-        posture,
-        layer,
-        audit_key,
+        (posture, layer),
+        keys,
         backends.issuer,
     ))
 }
@@ -212,7 +219,7 @@ async fn start_vault(
     emitter: &Emitter,
     observer: &Arc<dyn Observer>,
     opened: &mut Parts,
-) -> Result<Arc<dyn Encryption>, FoundationError> {
+) -> Result<Vault, FoundationError> {
     let parts = VaultParts {
         root: Arc::clone(&backends.root),
         state: Arc::clone(&backends.state),
@@ -220,8 +227,9 @@ async fn start_vault(
         observer: Arc::clone(observer),
         config: settings.config.encryption.clone(),
     };
-    let vault = Arc::new(Vault::open(parts).await?);
-    opened.add(Stage::Encryption, Weight::Critical, vault.clone());
+    let vault = Vault::open_with(parts, backends.vault.clone()).await?;
+    let part = Arc::new(vault.clone());
+    opened.add(Stage::Encryption, Weight::Critical, part);
     vault.provision(SealScope::System).await?;
     Ok(vault)
 }

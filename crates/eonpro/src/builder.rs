@@ -9,6 +9,7 @@ use eonpro_core::entropy::{SharedEntropy, SystemEntropy};
 use eonpro_core::phi::{PhiRecords, PhiSchema};
 use eonpro_core::port::AlertSink;
 use eonpro_core::time::{SharedClock, SystemClock};
+use eonpro_encryption::{Recipient, RootDirectory, RootKey, ShredParts, VaultOptions};
 use eonpro_logger::LogSink;
 
 use crate::assembly;
@@ -41,6 +42,33 @@ pub(crate) struct Settings {
     /// Whether the clock or the entropy is not the system's.
     pub(crate) replaced: Vec<&'static str>,
     pub(crate) listeners: Vec<Arc<dyn EventListener>>,
+    pub(crate) vault: Additions,
+}
+
+/// What the vault has beside that of the backends.
+#[derive(Debug, Default)]
+pub(crate) struct Additions {
+    standbys: Vec<Arc<dyn RootKey>>,
+    recipients: Vec<Arc<dyn Recipient>>,
+    roots: Option<Arc<dyn RootDirectory>>,
+    shredding: Option<ShredParts>,
+}
+
+impl Additions {
+    /// Adds them to what the backends have; a custody that is replaced is closed.
+    pub(crate) async fn join(self, vault: &mut VaultOptions) {
+        vault.standbys.extend(self.standbys);
+        vault.recipients.extend(self.recipients);
+        if let Some(roots) = self.roots {
+            vault.roots = roots;
+        }
+        if let Some(shredding) = self.shredding
+            && let Some(replaced) = vault.shredding.replace(shredding)
+        {
+            replaced.epochs.close().await;
+            replaced.signer.close().await;
+        }
+    }
 }
 
 impl Settings {
@@ -95,6 +123,7 @@ impl Builder<Missing, Missing> {
                 alerts: None,
                 replaced: Vec::new(),
                 listeners: Vec::new(),
+                vault: Additions::default(),
             },
             sinks: LogSinks::new(),
         }
@@ -151,6 +180,30 @@ impl<A, B> Builder<A, B> {
     /// Adds a listener on the best-effort lane.
     pub fn listener(self, listener: Arc<dyn EventListener>) -> Self {
         self.set(|settings| settings.listeners.push(listener))
+    }
+
+    /// Adds a root that stands in when the vault's own cannot be had, behind those of the backends. It
+    /// wraps a tenant's keys from their next rewrap on: see
+    /// [`VaultOptions::standbys`](eonpro_encryption::VaultOptions::standbys).
+    pub fn standby_root(self, root: Arc<dyn RootKey>) -> Self {
+        self.set(|settings| settings.vault.standbys.push(root))
+    }
+
+    /// Adds somebody for whom each key-encryption key is wrapped as well, such as a
+    /// `RecoveryRecipient` whose private key lies in a safe. At most eight standbys and recipients.
+    pub fn recovery_recipient(self, recipient: Arc<dyn Recipient>) -> Self {
+        self.set(|settings| settings.vault.recipients.push(recipient))
+    }
+
+    /// Says which tenants hold their own root keys, in place of what the backends say.
+    pub fn tenant_roots(self, roots: Arc<dyn RootDirectory>) -> Self {
+        self.set(|settings| settings.vault.roots = Some(roots))
+    }
+
+    /// Gives the custody of shred epochs and the signer of receipts, in place of those of the backends.
+    /// Without either, patients have no keys of their own.
+    pub fn shredding(self, parts: ShredParts) -> Self {
+        self.set(|settings| settings.vault.shredding = Some(parts))
     }
 
     /// Adds a place where log lines go, beside those of the backends: such as

@@ -2,7 +2,7 @@
 //!
 //! | below the directory | what |
 //! |---|---|
-//! | `keys/` | the root key and the audit log's signing key, mode 0600: for development |
+//! | `keys/` | the root key, the keys of shred epochs, and what signs the audit log and the receipts of shreds, mode 0600: for development |
 //! | `state.redb` | the directory of tenants, wrapped keys, sessions |
 //! | `audit/` | the audit log |
 //! | `tenants/` | one SQLite file for each tenant |
@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use eonpro_audit::KeyFileSigner;
 use eonpro_auth::DevIssuer;
 use eonpro_auth::token::{Audience, Issuer};
 use eonpro_cache::{RedbTier, RedbTierConfig};
 use eonpro_core::limit::LocalLimiter;
 use eonpro_core::task;
-use eonpro_encryption::backend::KeyFile;
+use eonpro_encryption::backend::{KeyFile, KeyFileEpochs};
+use eonpro_encryption::{ShredParts, VaultOptions};
 use eonpro_logger::DailyFile;
 use eonpro_redb::RedbKeyValue;
 use eonpro_storage::SignatureScanner;
@@ -65,6 +67,18 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)
 }
 
+/// The custody of shred epochs, and what signs the receipts.
+async fn shredding(keys: &Path) -> Result<ShredParts, FoundationError> {
+    let (ring, key) = (keys.join("epochs.keyring"), keys.join("epochs.key"));
+    let epochs = KeyFileEpochs::open_or_generate(ring, key).await?;
+    let receipts = keys.join("receipts.key");
+    let signer = task::blocking(move || KeyFileSigner::open_or_create(&receipts));
+    Ok(ShredParts {
+        epochs: Arc::new(epochs),
+        signer: Arc::new(signer.await??),
+    })
+}
+
 #[async_trait]
 impl Backing for EmbeddedDirectory {
     async fn open(
@@ -80,7 +94,12 @@ impl Backing for EmbeddedDirectory {
         let folders = [dir.clone(), dir.join("keys"), dir.join("cache")];
         let made = task::blocking(move || folders.iter().try_for_each(|one| make_private(one)));
         made.await?.map_err(FoundationError::Directory)?;
-        let root = KeyFile::open_or_generate(dir.join("keys").join("root.key")).await?;
+        let keys = dir.join("keys");
+        let root = KeyFile::open_or_generate(keys.join("root.key")).await?;
+        let vault = VaultOptions {
+            shredding: Some(shredding(&keys).await?),
+            ..VaultOptions::default()
+        };
         let issuer = Arc::new(DevIssuer::generate(
             Issuer::new(ISSUER)?,
             Audience::new(AUDIENCE)?,
@@ -100,6 +119,7 @@ impl Backing for EmbeddedDirectory {
         let backends = Backends {
             state: Arc::new(state),
             root: Arc::new(root),
+            vault,
             databases,
             objects,
             scanner: Arc::new(SignatureScanner::built_in()?),

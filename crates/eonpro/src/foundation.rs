@@ -14,7 +14,7 @@ use eonpro_core::event::catalogue::system;
 use eonpro_core::phi::PhiSchema;
 use eonpro_core::time::SharedClock;
 use eonpro_core::{RequestContext, task};
-use eonpro_encryption::{Encryption, data_map_page};
+use eonpro_encryption::{CryptoProfile, Encryption, Vault, data_map_page};
 use eonpro_logger::{JsonLayer, Logger};
 use eonpro_metrics::Metrics;
 use eonpro_storage::DocumentStore;
@@ -45,6 +45,7 @@ pub(crate) struct Services {
     pub(crate) logger: Arc<dyn Logger>,
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) tenants: Arc<dyn Tenants>,
+    pub(crate) vault: Vault,
 }
 
 /// All services of one system. Cheap to clone; all clones are one foundation.
@@ -63,6 +64,7 @@ struct Inner {
     posture: Posture,
     layer: JsonLayer,
     audit_key: VerifyingKey,
+    receipt_key: Option<[u8; 32]>,
     issuer: Option<Arc<DevIssuer>>,
     ending: AtomicBool,
     ended: watch::Sender<Option<ShutdownReport>>,
@@ -93,9 +95,8 @@ impl Foundation {
         settings: Settings,
         services: Services,
         parts: Parts,
-        posture: Posture,
-        layer: JsonLayer,
-        audit_key: VerifyingKey,
+        (posture, layer): (Posture, JsonLayer),
+        (audit_key, receipt_key): (VerifyingKey, Option<[u8; 32]>),
         issuer: Option<Arc<DevIssuer>>,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -105,6 +106,7 @@ impl Foundation {
             posture,
             layer,
             audit_key,
+            receipt_key,
             issuer,
             ending: AtomicBool::new(false),
             ended: watch::Sender::new(None),
@@ -201,6 +203,25 @@ impl Foundation {
         &self.0.services.encryption
     }
 
+    /// The vault behind [`Self::encryption`], for chores: a `Rotator`, Tink keysets, recovery. For epochs
+    /// that are due there is [`maintain_keys`](Self::maintain_keys).
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.0.services.vault
+    }
+
+    /// Which library does the cryptography of sealing, and whether a certificate covers it.
+    #[must_use]
+    pub fn crypto_profile(&self) -> CryptoProfile {
+        self.encryption().profile()
+    }
+
+    /// What receipts of shreds verify with, if this foundation signs any. Keep it outside of the machine.
+    #[must_use]
+    pub fn receipt_key(&self) -> Option<[u8; 32]> {
+        self.0.receipt_key
+    }
+
     /// The event hub.
     #[must_use]
     pub fn hub(&self) -> &Arc<EventHub> {
@@ -255,7 +276,11 @@ impl Foundation {
         let inner = &*self.0;
         let parts = inner.parts.iter();
         let parts = parts.map(|opened| (opened.weight, Arc::clone(&opened.part)));
-        health::ask(parts, &**self.clock(), self.config().health_budget).await
+        let parts = health::ask(parts, &**self.clock(), self.config().health_budget).await;
+        HealthReport {
+            parts,
+            crypto: self.crypto_profile(),
+        }
     }
 
     /// Closes everything in order: the services, SYS-002 and the listeners, audit, encryption, the

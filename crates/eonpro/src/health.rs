@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use eonpro_core::component::{Component, Health};
 use eonpro_core::time::Clock;
+use eonpro_encryption::CryptoProfile;
 use futures_util::future::{Either, join_all, select};
 
 /// What it means for the whole if a part does not work.
@@ -33,6 +34,8 @@ pub struct PartHealth {
 pub struct HealthReport {
     /// The parts, in the order of shutdown.
     pub parts: Vec<PartHealth>,
+    /// Which library does the cryptography of sealing, and whether a certificate covers it.
+    pub crypto: CryptoProfile,
 }
 
 impl HealthReport {
@@ -66,7 +69,7 @@ pub(crate) async fn ask(
     parts: impl Iterator<Item = (Weight, Arc<dyn Component>)>,
     clock: &dyn Clock,
     budget: Duration,
-) -> HealthReport {
+) -> Vec<PartHealth> {
     let until = clock.monotonic().plus(budget);
     let asked = parts.map(|(weight, part)| async move {
         let answer = pin!(part.health());
@@ -80,13 +83,13 @@ pub(crate) async fn ask(
             health,
         }
     });
-    HealthReport {
-        parts: join_all(asked).await,
-    }
+    join_all(asked).await
 }
 
 #[cfg(test)]
 mod tests {
+    use eonpro_encryption::Primitives;
+
     use super::*;
 
     fn part(weight: Weight, health: Health) -> PartHealth {
@@ -124,7 +127,8 @@ mod tests {
                 part(Weight::Critical, Health::Healthy),
                 part(weight, health),
             ];
-            let report = HealthReport { parts };
+            let crypto = Primitives::default().profile();
+            let report = HealthReport { parts, crypto };
             assert_eq!(report.overall(), overall);
             assert_eq!(report.is_ready(), ready);
         }

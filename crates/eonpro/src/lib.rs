@@ -65,6 +65,7 @@
 
 mod assembly;
 mod builder;
+mod chores;
 mod config;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -79,6 +80,7 @@ mod shutdown;
 mod source;
 
 pub use builder::{Builder, CompleteBuilder, Missing};
+pub use chores::{FailedUpkeep, KeyUpkeep};
 pub use config::FoundationConfig;
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedDirectory;

@@ -12,14 +12,14 @@ use eonpro_audit::{AuditConfig, AuditLog, AuditParts, EmbeddedAudit, KeyFileSign
 use eonpro_auth::DevIssuer;
 use eonpro_auth::token::Verifier;
 use eonpro_cache::DurableTier;
-use eonpro_core::component::Posture;
+use eonpro_core::component::{Component, Posture};
 use eonpro_core::entropy::SharedEntropy;
 use eonpro_core::event::EventSink;
 use eonpro_core::port::{AlertSink, KeyValue, Observer, RateLimiter, Sealer, Signer};
 use eonpro_core::scope::Authority;
 use eonpro_core::task;
 use eonpro_core::time::SharedClock;
-use eonpro_encryption::RootKey;
+use eonpro_encryption::{RootKey, VaultOptions};
 use eonpro_logger::LogSink;
 use eonpro_storage::{Objects, Scanner};
 
@@ -161,6 +161,10 @@ pub struct Backends {
     pub state: Arc<dyn KeyValue>,
     /// What wraps the key-encryption keys.
     pub root: Arc<dyn RootKey>,
+    /// What the vault has beside: standbys of the root, tenants' own roots, recovery recipients, and a
+    /// custody of shred epochs with a signer, without which no patient has a key of their own. What
+    /// the builder is given comes on top.
+    pub vault: VaultOptions,
     /// The directory of the tenants' SQLite files.
     pub databases: PathBuf,
     /// Where documents lie.
@@ -194,8 +198,21 @@ impl Backends {
             },
         ];
         parts.extend(self.issuer.as_ref().map(|issuer| Part::of(&**issuer)));
+        parts.extend(self.keepers().map(|part| Part::of(&*part)));
         parts.extend(self.cache_tier.as_ref().map(|tier| Part::of(&**tier)));
         parts
+    }
+
+    /// What keeps keys beside the root. The vault closes none of it; tenants' own roots belong to their
+    /// directory.
+    pub(crate) fn keepers(&self) -> impl Iterator<Item = Arc<dyn Component>> {
+        let standbys = self.vault.standbys.iter().cloned();
+        let shredding = self.vault.shredding.iter();
+        standbys
+            .map(|root| root as Arc<dyn Component>)
+            .chain(shredding.flat_map(|parts| -> [Arc<dyn Component>; 2] {
+                [parts.epochs.clone(), parts.signer.clone()]
+            }))
     }
 
     /// What has to be closed if the foundation is refused.
@@ -204,6 +221,9 @@ impl Backends {
         self.verifier.keys().close().await;
         if let Some(tier) = &self.cache_tier {
             tier.close().await;
+        }
+        for keeper in self.keepers() {
+            keeper.close().await;
         }
         self.root.close().await;
         self.state.close().await;

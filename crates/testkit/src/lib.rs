@@ -19,6 +19,7 @@ pub mod conformance;
 #[cfg(feature = "encryption")]
 mod epochs;
 mod recording;
+mod rotation;
 mod scope;
 mod sealer;
 pub mod servers;
@@ -27,6 +28,7 @@ pub use alerts::RecordingAlerts;
 #[cfg(feature = "encryption")]
 pub use epochs::MemoryEpochs;
 pub use recording::{Recorded, RecordingSink};
+pub use rotation::MemoryRotation;
 pub use scope::{
     Actors, authority, context, scope, scope_at, scope_with, standing_context, tenant_id,
 };

@@ -14,6 +14,10 @@ use crate::random::fill_random;
 
 /// The longest file that is read.
 const MAX_BYTES: u64 = 256 * 1024;
+/// Why a file was not created.
+pub(super) const EXISTS: &str = "exists already";
+/// Why a file was not opened.
+pub(super) const MISSING: &str = "does not exist";
 /// How often a file that is replaced while it is read is read anew.
 const MAX_READS: usize = 16;
 
@@ -104,9 +108,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), CryptoError> {
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary).map_err(CryptoError::Io)?;
     match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(CryptoError::File("exists already"))
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(CryptoError::File(EXISTS)),
         Err(error) => Err(CryptoError::Io(error)),
         Ok(()) => sync_parent(path),
     }
@@ -251,7 +253,7 @@ mod tests {
         create(&path, b"one").unwrap();
         assert!(matches!(
             create(&path, b"two"),
-            Err(CryptoError::File("exists already"))
+            Err(CryptoError::File(EXISTS))
         ));
         assert_eq!(read(&path).unwrap().unwrap().as_slice(), b"one");
         replace(&path, b"three").unwrap();

@@ -46,7 +46,8 @@ impl KeyFile {
     /// [`CryptoError::File`] if it is no key file or others may read it, [`CryptoError::Io`].
     pub async fn open_or_generate(path: impl Into<PathBuf>) -> Result<Self, CryptoError> {
         let path = path.into();
-        let root = task::blocking(move || read_or_generate(&path)).await??;
+        let (id, key) = task::blocking(move || read_or_generate(&path)).await??;
+        let root = LocalRoot::new(id, &key);
         tracing::warn!(
             root = %root.id(),
             "the root key lies in a plain key file: for development only, whoever reads the disk \
@@ -56,7 +57,8 @@ impl KeyFile {
     }
 }
 
-fn read_or_generate(path: &Path) -> Result<LocalRoot, CryptoError> {
+/// The key in the file at `path`, which is generated if it is missing.
+pub(super) fn read_or_generate(path: &Path) -> Result<(RootKeyId, KeyBytes<32>), CryptoError> {
     if let Some(bytes) = file::read(path)? {
         return parse(&bytes);
     }
@@ -69,9 +71,9 @@ fn read_or_generate(path: &Path) -> Result<LocalRoot, CryptoError> {
     };
     let text = serde_json::to_vec(&wire).map_err(|_| CryptoError::File("not JSON"))?;
     match file::create(path, &Zeroizing::new(text)) {
-        Ok(()) => Ok(LocalRoot::new(id, &key)),
+        Ok(()) => Ok((id, key)),
         // Another process was first: its key is the one.
-        Err(CryptoError::File("exists already")) => {
+        Err(CryptoError::File(file::EXISTS)) => {
             let bytes = file::read(path)?.ok_or(CryptoError::File("vanished"))?;
             parse(&bytes)
         }
@@ -79,7 +81,7 @@ fn read_or_generate(path: &Path) -> Result<LocalRoot, CryptoError> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<LocalRoot, CryptoError> {
+fn parse(bytes: &[u8]) -> Result<(RootKeyId, KeyBytes<32>), CryptoError> {
     let wire: Wire = serde_json::from_slice(bytes).map_err(|_| CryptoError::File("no key file"))?;
     if wire.format != FORMAT {
         return Err(CryptoError::File("no key file"));
@@ -94,7 +96,7 @@ fn parse(bytes: &[u8]) -> Result<LocalRoot, CryptoError> {
             .map_err(|_| CryptoError::File("malformed key"))?,
     );
     let key = KeyBytes::copy_from(&key).ok_or(CryptoError::File("malformed key"))?;
-    Ok(LocalRoot::new(id, &key))
+    Ok((id, key))
 }
 
 #[async_trait]

@@ -16,6 +16,8 @@ mod turning;
 mod watching;
 mod wear;
 
+pub use turning::Rewraps;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -516,7 +518,10 @@ impl Component for Vault {
     fn posture(&self) -> Posture {
         let ours = Posture {
             durability: self.inner.keysets.state().posture().durability,
-            crypto: Validation::NotValidated,
+            crypto: match self.inner.config.primitives.profile().certificate {
+                Some(_) => Validation::Validated,
+                None => Validation::NotValidated,
+            },
             fitness: Fitness::Production,
         };
         let ours = ours.min(self.inner.roots.own().posture());
@@ -530,7 +535,7 @@ impl Component for Vault {
         if self.inner.check_open().is_err() {
             return Health::Unhealthy("closed");
         }
-        match self.inner.roots.own().health().await {
+        match self.inner.roots.health().await {
             Health::Healthy if self.inner.alarms.lost() > 0 => {
                 Health::Degraded("failures to open went unrecorded")
             }

@@ -9,21 +9,72 @@ use eonpro_core::phi::Suite;
 use eonpro_core::port::{DestroyedScope, KeyPurpose, SealError, SealScope};
 
 use eonpro_core::secret::KeyBytes;
+use futures_util::{Stream, StreamExt as _};
 
-use super::{Inner, MAX_ATTEMPTS};
+use super::{Inner, MAX_ATTEMPTS, Vault};
 use crate::error::CryptoError;
 use crate::events;
 use crate::key_type::{KeyType, split_role};
 use crate::keyset::{KeyId, KeyRole, Keyset, MAC, ScopeRecord, StoredKey};
 use crate::live::Wrapping;
 use crate::record;
-use crate::service::{KeyTurned, ShredApproval};
+use crate::service::{Encryption, KeyTurned, ShredApproval};
 use crate::shred::ShredTarget;
 use crate::state::KeyState;
 
 /// Gets the key-encryption key of a keyset from elsewhere than a root.
 pub(super) type Recovered<'a> =
     &'a (dyn Fn(&Keyset) -> Result<KeyBytes<32>, CryptoError> + Send + Sync);
+
+/// The most failures that one [`Rewraps`] names.
+const MAX_NAMED: usize = 64;
+
+/// What [`Vault::rewrap_all`] did.
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct Rewraps {
+    /// How many scopes have a fresh key-encryption key.
+    pub rewrapped: usize,
+    /// How many scopes have no keys any more, because they were shredded.
+    pub shredded: usize,
+    /// How many scopes failed. Their keys are wrapped as before, unless the error is
+    /// [`CryptoError::Unaudited`].
+    pub failures: usize,
+    /// The first of them, at most 64.
+    pub failed: Vec<(SealScope, CryptoError)>,
+}
+
+impl Vault {
+    /// [`rewrap_keys`](Encryption::rewrap_keys) for each of `scopes`, one after another: a fresh
+    /// key-encryption key wraps the data keys, which stay the same, and it is wrapped by the present root,
+    /// standbys and recipients. So all keys move to another root, or come to know a new standby.
+    ///
+    /// One scope's failure holds up no other. Dropped, it stops between two scopes; a repeat begins anew.
+    /// Two calls to the root for each scope, and more for standbys. Emits KEY-002 for each.
+    pub async fn rewrap_all(
+        &self,
+        cx: &RequestContext,
+        scopes: impl Stream<Item = SealScope> + Send,
+    ) -> Rewraps {
+        let mut scopes = std::pin::pin!(scopes);
+        let mut done = Rewraps::default();
+        while let Some(scope) = scopes.next().await {
+            match self.rewrap_keys(cx, scope).await {
+                Ok(_) => done.rewrapped = done.rewrapped.saturating_add(1),
+                Err(CryptoError::Seal(SealError::Shredded)) => {
+                    done.shredded = done.shredded.saturating_add(1);
+                }
+                Err(error) => {
+                    done.failures = done.failures.saturating_add(1);
+                    if done.failed.len() < MAX_NAMED {
+                        done.failed.push((scope, error));
+                    }
+                }
+            }
+        }
+        done
+    }
+}
 
 impl Inner {
     pub(super) async fn turn_epoch(

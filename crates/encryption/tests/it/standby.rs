@@ -11,8 +11,8 @@ use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_encryption::backend::EphemeralRoot;
 use eonpro_encryption::{
-    CryptoError, Encryption as _, RecoveryIdentity, RecoveryRecipient, RootKey, RootKeyId,
-    TenantRoots, Vault, VaultOptions, VaultParts, WrapContext,
+    CryptoError, Encryption as _, KeyRole, KeyState, RecoveryIdentity, RecoveryRecipient, RootKey,
+    RootKeyId, TenantRoots, Vault, VaultOptions, VaultParts, WrapContext,
 };
 use eonpro_testkit::{RecordingSink, scope};
 
@@ -56,7 +56,10 @@ impl Component for Switched {
     }
 
     async fn health(&self) -> Health {
-        Health::Healthy
+        match self.check() {
+            Ok(()) => Health::Healthy,
+            Err(_) => Health::Unhealthy("switched off"),
+        }
     }
 
     async fn close(&self) {}
@@ -267,4 +270,81 @@ async fn what_a_lost_root_wrapped_comes_back_with_the_key_from_the_safe() {
     let opened = vault.open(ours, RECORDS, &place, &sealed).await;
     assert_eq!(&**opened.unwrap(), b"x");
     assert_eq!(format!("{identity:?}"), "[SECRET]");
+}
+
+#[tokio::test]
+async fn all_scopes_move_to_another_root_and_one_that_fails_holds_up_no_other() {
+    let (table, sealed_at) = (Table::new(), cell(b"r"));
+    let (old, new, lost) = (Switched::new(), Switched::new(), Switched::new());
+    let scopes = [1, 2, 3, 4].map(|tenant| SealScope::from(&scope(tenant)));
+    let [first, theirs, shredded, last] = scopes;
+    let roots = Arc::new(TenantRoots::new());
+    roots.set(
+        scope(2).tenant(),
+        Some(Arc::<Switched>::clone(&lost) as Arc<dyn RootKey>),
+    );
+    let held = VaultOptions {
+        roots,
+        ..standby(&new)
+    };
+    let vault = table.open(&old, held.clone()).await.unwrap();
+    let mut sealed = Vec::new();
+    for scope in scopes {
+        vault.provision(scope).await.unwrap();
+        let one = vault.seal(scope, RECORDS, &sealed_at, b"x").await;
+        sealed.push((scope, one.unwrap()));
+    }
+    let ids = async |vault: &Vault| {
+        let keys = vault.keys(first).await.unwrap();
+        let sealing = keys
+            .into_iter()
+            .filter(|key| key.state == KeyState::Primary);
+        let (wrapping, data): (Vec<_>, Vec<_>) = sealing
+            .map(|key| (key.role == KeyRole::Wrapping, key.id))
+            .partition(|(wraps, _)| *wraps);
+        assert_eq!((wrapping.len(), data.is_empty()), (1, false));
+        (wrapping, data)
+    };
+    let before = ids(&vault).await;
+    vault.destroy_scope(shredded).await.unwrap();
+    drop(vault);
+    lost.switch(true);
+
+    // The new root leads, the old one stands by until everything has moved.
+    let both = VaultOptions {
+        standbys: vec![Arc::<Switched>::clone(&old)],
+        ..held
+    };
+    let vault = table.open(&new, both).await.unwrap();
+    let all = futures_util::stream::iter(scopes);
+    let done = vault.rewrap_all(&chore(), all).await;
+    assert_eq!((done.rewrapped, done.shredded, done.failures), (2, 1, 1));
+    let [(failed, CryptoError::RootDisabled)] = done.failed.as_slice() else {
+        panic!("{done:?}");
+    };
+    assert_eq!(*failed, theirs);
+    let after = ids(&vault).await;
+    assert_ne!(before.0, after.0, "another key wraps");
+    assert_eq!(before.1, after.1, "the same keys");
+
+    old.switch(true);
+    let alone = table.open(&new, VaultOptions::default()).await.unwrap();
+    for (scope, one) in sealed {
+        let opened = alone.open(scope, RECORDS, &sealed_at, &one).await;
+        assert_eq!(opened.is_ok(), [first, last].contains(&scope), "{scope:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_is_down_degrades_a_vault_with_a_standby_and_takes_others_down() {
+    let table = Table::new();
+    let (first, second) = (Switched::new(), Switched::new());
+    let guarded = table.open(&first, standby(&second)).await.unwrap();
+    let alone = table.open(&first, VaultOptions::default()).await.unwrap();
+    assert_eq!(guarded.health().await, Health::Healthy);
+    first.switch(true);
+    assert!(matches!(guarded.health().await, Health::Degraded(_)));
+    assert!(matches!(alone.health().await, Health::Unhealthy(_)));
+    second.switch(true);
+    assert!(matches!(guarded.health().await, Health::Unhealthy(_)));
 }

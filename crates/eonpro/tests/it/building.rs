@@ -32,10 +32,17 @@ async fn production_refuses_the_embedded_directory_and_names_every_part_at_fault
     let error = builder.build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     let parts: Vec<_> = faults(error).into_iter().map(|fault| fault.part).collect();
-    let backends = ["key-file", "signature-scanner", "static-keys", "dev-issuer"];
-    assert_eq!(parts[..4], backends);
+    let backends = [
+        "key-file",
+        "signature-scanner",
+        "static-keys",
+        "dev-issuer",
+        "key-file-epochs",
+        "audit-key-file",
+    ];
+    assert_eq!(parts[..6], backends);
     // A clock or ids that are not the system's, and alerts that end as lines of a log.
-    assert_eq!(parts[4..], ["clock", "entropy", "alerts"]);
+    assert_eq!(parts[6..], ["clock", "entropy", "alerts"]);
     // Refused before anything was built, and closed again: the next one may have the files.
     assert!(!dir.path().join("audit").exists());
     assert!(embedded(dir.path()).await.shutdown().await.is_clean());

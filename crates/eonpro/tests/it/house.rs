@@ -10,12 +10,12 @@ use eonpro::audit::{
 };
 use eonpro::core::component::{Component, Health, Posture};
 use eonpro::core::event::{Code, EmitError, Event, EventSink, Outcome};
-use eonpro::core::id::{ActorId, RowId};
+use eonpro::core::id::{ActorId, RowId, TenantId};
 use eonpro::core::phi::Phi;
 use eonpro::core::purpose::PurposeOfUse;
 use eonpro::core::{RequestContext, TenantScope};
 use eonpro::encryption::PhiRecord;
-use eonpro::tenant::{IdempotencyKey, NewTenant, TenantSlug};
+use eonpro::tenant::{IdempotencyKey, NewTenant, TenantRecord, TenantSlug};
 use eonpro::{
     AuditPorts, AuditSource, Backends, Backing, EmbeddedDirectory, EventListener, Foundation,
     FoundationError, Ground, LogSinks, OpenAudit,
@@ -36,17 +36,31 @@ pub(crate) async fn embedded(dir: &Path) -> Foundation {
     builder.build().await.unwrap()
 }
 
-/// Onboards a clinic and admits somebody to it.
-pub(crate) async fn admitted(foundation: &Foundation) -> TenantScope {
+/// Onboards a clinic; once only, however often it is asked.
+pub(crate) async fn onboarded(foundation: &Foundation, slug: &str) -> TenantRecord {
     let new = NewTenant::new(
-        TenantSlug::new("clinic-7").unwrap(),
+        TenantSlug::new(slug).unwrap(),
         Code::constant("eu-central"),
         Code::constant("baa-7"),
     );
-    let once = IdempotencyKey::new("clinic-7").unwrap();
+    let once = IdempotencyKey::new(slug).unwrap();
     let cx = foundation.chore("test");
-    let tenant = foundation.tenants().onboard(&cx, new, once).await.unwrap();
-    let who = eonpro::auth::NewToken::new(ActorId::new("dr.grey").unwrap(), tenant.id());
+    foundation.tenants().onboard(&cx, new, once).await.unwrap()
+}
+
+/// Onboards a clinic and admits somebody to it.
+pub(crate) async fn admitted(foundation: &Foundation) -> TenantScope {
+    let tenant = onboarded(foundation, "clinic-7").await;
+    admitted_as(foundation, tenant.id(), "dr.grey").await
+}
+
+/// Admits somebody to a clinic.
+pub(crate) async fn admitted_as(
+    foundation: &Foundation,
+    tenant: TenantId,
+    name: &str,
+) -> TenantScope {
+    let who = eonpro::auth::NewToken::new(ActorId::new(name).unwrap(), tenant);
     let token = foundation.issuer().unwrap().issue(&who).unwrap();
     let peer = "192.0.2.7".parse().unwrap();
     let cx = foundation

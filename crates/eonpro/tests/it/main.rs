@@ -10,5 +10,6 @@
 mod building;
 mod house;
 mod hub;
+mod keys;
 mod life;
 mod ui;

@@ -13,3 +13,4 @@ mod house;
 mod offboarding;
 mod resolution;
 mod rotation;
+mod rotation_suite;

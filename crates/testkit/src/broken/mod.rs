@@ -5,9 +5,11 @@ mod epoch_keys;
 mod kv;
 #[cfg(feature = "encryption")]
 mod root_key;
+mod rotation;
 
 #[cfg(feature = "encryption")]
 pub use epoch_keys::{BrokenEpochKeys, EpochDefect};
 pub use kv::{BrokenKeyValue, KvDefect};
 #[cfg(feature = "encryption")]
 pub use root_key::{BrokenRoot, RootDefect};
+pub use rotation::{BrokenRotation, RotationDefect};

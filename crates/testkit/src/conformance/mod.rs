@@ -17,6 +17,7 @@ pub mod kv;
 mod report;
 #[cfg(feature = "encryption")]
 pub mod root_key;
+pub mod rotation;
 #[cfg(feature = "encryption")]
 mod wrapping;
 
@@ -25,3 +26,4 @@ pub use epoch_keys::suite as epoch_keys;
 pub use report::{Failure, Mismatch, Report};
 #[cfg(feature = "encryption")]
 pub use root_key::suite as root_key;
+pub use rotation::suite as rotation;

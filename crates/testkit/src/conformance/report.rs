@@ -1,9 +1,7 @@
 //! What a suite found.
 
 use std::fmt;
-#[cfg(feature = "encryption")]
 use std::future::Future;
-#[cfg(feature = "encryption")]
 use std::time::Duration;
 
 /// A check did not find what it expected.
@@ -50,7 +48,6 @@ impl Report {
     }
 
     /// Runs one check; a panic and a check that takes longer than `patience` are failures.
-    #[cfg(feature = "encryption")]
     pub(crate) async fn judge(
         &mut self,
         check: &'static str,

@@ -4,3 +4,5 @@
 mod encryption;
 #[cfg(test)]
 mod kv;
+#[cfg(test)]
+mod rotation;

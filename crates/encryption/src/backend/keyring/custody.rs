@@ -104,8 +104,7 @@ impl Custody {
             return Ok(Arc::clone(keyring));
         }
         *seen = None;
-        let (held, bytes) =
-            file::read_held(&self.path)?.ok_or(CryptoError::File("does not exist"))?;
+        let (held, bytes) = file::read_held(&self.path)?.ok_or(CryptoError::File(file::MISSING))?;
         let keyring = Arc::new(Sealed::parse(&bytes)?);
         if *keyring.id() != self.id {
             return Err(CryptoError::File("another keyring"));

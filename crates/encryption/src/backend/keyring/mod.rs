@@ -93,7 +93,7 @@ impl Keyring {
     ) -> Result<Self, CryptoError> {
         let (path, passphrase) = (path.into(), passphrase.clone());
         task::blocking(move || {
-            let bytes = file::read(&path)?.ok_or(CryptoError::File("does not exist"))?;
+            let bytes = file::read(&path)?.ok_or(CryptoError::File(file::MISSING))?;
             let keyring = Sealed::parse(&bytes)?;
             let by = keyring.stretch(&passphrase)?;
             let key = keyring.root_key(&by)?;
@@ -117,9 +117,9 @@ impl Keyring {
         let (path, old, new) = (path.into(), old.clone(), new.clone());
         task::blocking(move || {
             // Before a lock file is made beside a path that leads nowhere.
-            file::read(&path)?.ok_or(CryptoError::File("does not exist"))?;
+            file::read(&path)?.ok_or(CryptoError::File(file::MISSING))?;
             let _turn = take_turn(&path)?;
-            let bytes = file::read(&path)?.ok_or(CryptoError::File("does not exist"))?;
+            let bytes = file::read(&path)?.ok_or(CryptoError::File(file::MISSING))?;
             let keyring = Sealed::parse(&bytes)?;
             let old = keyring.stretch(&old)?;
             let new = Stretched::fresh(&new, cost)?;

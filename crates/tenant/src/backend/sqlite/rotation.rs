@@ -111,7 +111,7 @@ impl SqliteRotation {
         let this = self.clone();
         let done = self.store.run(scope, move |db| match work(&this, db) {
             Ok(done) => Ok(Ok(done)),
-            // Nothing was written so far: there is nothing to roll back.
+            // No row and no claim was written so far: there is nothing to roll back.
             Err(Refusal::Port(refused)) => Ok(Err(refused)),
             Err(Refusal::Db(failed)) => Err(failed),
         });
@@ -414,10 +414,12 @@ impl RotationSource for SqliteRotation {
         };
         self.run(scope, move |this, db| {
             // First, so that whoever was fenced off has changed nothing.
-            if let Some(checkpoint) = &checkpoint
-                && db.own_execute(ADVANCE, checkpoint)? == 0
-            {
-                return Err(RotationError::Fenced.into());
+            if let Some(checkpoint) = &checkpoint {
+                // A file in which nobody claimed yet has no table of claims.
+                db.own_execute(TABLE, &[])?;
+                if db.own_execute(ADVANCE, checkpoint)? == 0 {
+                    return Err(RotationError::Fenced.into());
+                }
             }
             let mut done = Replaced::default();
             for change in changes {
