@@ -1,16 +1,20 @@
 //! Who may shred what and when: approvals, deadlines, holds, entries and receipts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use eonpro_core::event::{Code, Outcome};
 use eonpro_core::identity::ActorKind;
 use eonpro_core::port::kv::{Key, Partition, Transaction};
-use eonpro_core::port::{SealError, Signer as _};
+use eonpro_core::port::{SealError, SealScope, Sealer as _, Signer as _};
 use eonpro_encryption::{
     Approvers, BackupExposure, CryptoError, Encryption as _, EncryptionConfig, ShredApproval,
     ShredReceipt, ShredRefusal, ShredState, ShredTarget, Shredding as _, Subjects as _,
+    TenantRoots, Vault, VaultOptions,
 };
+use eonpro_testkit::scope;
 
+use crate::support::{CountingRoot, RECORDS};
 use crate::wards::{REASON, TestSigner, Ward, decider, patient, person, target};
 
 const CASE: Code = Code::constant("case-7");
@@ -130,7 +134,6 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         let scope = ward.scope();
         let direct = ward.vault.shred(&person("clerk"), scope, approval).await;
         assert_eq!(refusal(direct), ShredRefusal::Held);
-        use eonpro_core::port::Sealer as _;
         assert!(ward.vault.destroy_scope(scope).await.is_err());
         assert_eq!(ward.open(1, &sealed).await.unwrap(), b"x");
 
@@ -143,6 +146,66 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         ward.shred(1).await;
         assert!(ward.open(1, &sealed).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_hold_keeps_single_keys_too() {
+    for held in [target(1), ShredTarget::Tenant] {
+        let ward = Ward::build().await;
+        let (cx, scope) = (person("clerk"), ward.scope());
+        let turned = ward.vault.turn_epoch(&cx, scope, RECORDS.into()).await;
+        let old = turned.unwrap().old;
+        ward.mark_drained(old).await;
+        hold(&ward, held).await;
+        ward.sink.clear();
+        let approval = ShredApproval {
+            approver: person("one").actor().id.clone(),
+            second_approver: None,
+        };
+        let refused = ward.vault.destroy_key(&cx, scope, old, approval.clone());
+        assert_eq!(refusal(refused.await), ShredRefusal::Held);
+        assert!(ward.sink.codes().is_empty(), "told before it is refused");
+        lift(&ward, held).await;
+        ward.vault
+            .destroy_key(&cx, scope, old, approval)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_tenants_receipt_names_the_custody_in_which_its_keys_lay() {
+    let ward = Ward::build().await;
+    let (roots, tenant) = (Arc::new(TenantRoots::new()), scope(2));
+    roots.set(tenant.tenant(), Some(CountingRoot::new()));
+    let (parts, shredding) = ward.parts();
+    let options = VaultOptions {
+        roots: Arc::<TenantRoots>::clone(&roots),
+        shredding: Some(shredding),
+        ..VaultOptions::default()
+    };
+    let vault = Vault::open_with(parts, options).await.unwrap();
+    let (theirs, at) = (SealScope::from(&tenant), ShredTarget::Tenant);
+    vault.provision(theirs).await.unwrap();
+    // Back to the root of all: what is wrapped lies under their own until the next rewrap.
+    roots.set(tenant.tenant(), None);
+    let request = vault
+        .request_shred(&person("asks"), theirs, at, REASON)
+        .await
+        .unwrap();
+    for name in ["one", "two"] {
+        vault
+            .approve_shred(&person(name), theirs, at, request.id)
+            .await
+            .unwrap();
+    }
+    ward.clock.advance(Duration::from_secs(24 * 3600));
+    let receipt = vault
+        .carry_out_shred(&person("clerk"), theirs, at, request.id)
+        .await
+        .unwrap();
+    assert_eq!(&*receipt.facts.custody, "counting");
+    receipt.verify(&ward.signer.public_key()).unwrap();
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_core::{RequestContext, TenantScope};
 use eonpro_encryption::backend::{EphemeralEpochs, EphemeralRoot};
 use eonpro_encryption::{
-    CryptoError, Destruction, EncryptionConfig, EpochId, EpochKeys, RootKey, ShredParts,
+    CryptoError, Destruction, EncryptionConfig, EpochId, EpochKeys, KeyId, RootKey, ShredParts,
     ShredReceipt, ShredRequest, ShredTarget, Shredding as _, Subjects as _, Vault, VaultParts,
     WrapContext,
 };
@@ -406,19 +406,24 @@ impl Ward {
 
     /// Another process on the same key table, root and custody.
     pub(crate) async fn another_process(&self) -> Vault {
-        let parts = ShredParts {
+        let (parts, shredding) = self.parts();
+        Vault::open_with_epochs(parts, shredding).await.unwrap()
+    }
+
+    /// What a vault on the same key table and root is made of.
+    pub(crate) fn parts(&self) -> (VaultParts, ShredParts) {
+        let shredding = ShredParts {
             epochs: self.custody.clone(),
             signer: self.signer.clone(),
         };
-        open(
-            &self.root,
-            &self.table,
-            &self.sink,
-            &self.clock,
-            &self.config,
-            parts,
-        )
-        .await
+        let parts = VaultParts {
+            root: Arc::clone(&self.root),
+            state: Arc::<Table>::clone(&self.table),
+            emitter: self.sink.emitter(Arc::<ManualClock>::clone(&self.clock)),
+            observer: Arc::new(NoObserver),
+            config: self.config.clone(),
+        };
+        (parts, shredding)
     }
 
     pub(crate) fn scope(&self) -> SealScope {
@@ -468,6 +473,21 @@ impl Ward {
     pub(crate) async fn shred(&self, number: u128) -> ShredReceipt {
         let request = self.approved(target(number)).await;
         self.carry_out(&request).await.unwrap()
+    }
+
+    /// Marks a key drained as a scan of tables would, in the stored record.
+    pub(crate) async fn mark_drained(&self, id: KeyId) {
+        let text = self.table.text(&self.tenant, "keyset").await.unwrap();
+        let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for key in record["keys"].as_array_mut().unwrap() {
+            if key["id"] == id.to_string() {
+                key["state"] = "drained".into();
+            }
+        }
+        let partition = Partition::tenant(self.tenant.tenant(), "encryption");
+        let key = Key::new(b"keyset".as_slice()).unwrap();
+        let doctored = Transaction::new().put(key, record.to_string().into_bytes());
+        self.table.commit(&partition, doctored).await.unwrap();
     }
 
     pub(crate) async fn end_epoch(&self) -> eonpro_encryption::EpochEnded {
