@@ -69,8 +69,23 @@ impl Slot {
         matches!(lookups.check(rate, now), RateDecision::Allowed { .. })
     }
 
-    pub(crate) fn put(&self, live: Arc<LiveKeys>) {
+    /// Puts fetched keys at hand.
+    ///
+    /// # Errors
+    /// As [`Self::usable`], if the scope was destroyed or the vault closed while they were fetched. They
+    /// are not kept then.
+    pub(crate) fn put(&self, live: Arc<LiveKeys>) -> Result<(), SealError> {
+        // Stored before the look: whoever destroys or closes says so first and takes the keys then, so
+        // one of the two sees what the other did.
         self.live.store(Some(live));
+        self.usable().inspect_err(|error| {
+            if let Some(live) = self.take() {
+                match error {
+                    SealError::Shredded => live.mark_shredded(),
+                    _ => live.mark_closed(),
+                }
+            }
+        })
     }
 
     pub(crate) fn take(&self) -> Option<Arc<LiveKeys>> {
@@ -82,6 +97,14 @@ impl Slot {
         self.shredded.store(true, Ordering::Release);
         if let Some(live) = self.take() {
             live.mark_shredded();
+        }
+    }
+
+    /// Takes the keys from all who hold them here, because the vault closes.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Some(live) = self.take() {
+            live.mark_closed();
         }
     }
 
@@ -134,10 +157,7 @@ impl KeyCache {
     /// Forgets everything; ciphers that are still held stop working.
     pub(crate) fn close(&self) {
         for (_, slot) in self.slots.matching(|_| true) {
-            slot.closed.store(true, Ordering::Release);
-            if let Some(live) = slot.take() {
-                live.mark_closed();
-            }
+            slot.close();
         }
         self.unknown.invalidate_all();
         self.slots.clear();

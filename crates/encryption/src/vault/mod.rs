@@ -419,7 +419,9 @@ impl Inner {
             self.config.primitives,
         )?;
         let live = Arc::new(live);
-        slot.put(Arc::clone(&live));
+        slot.put(Arc::clone(&live))?;
+        // A place that came into being after the close was not told of it.
+        self.check_open().inspect_err(|_| slot.close())?;
         Ok(live)
     }
 
@@ -497,6 +499,10 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "close_tests.rs"]
+mod close_tests;
 
 impl From<Cause> for CryptoError {
     fn from(cause: Cause) -> Self {
