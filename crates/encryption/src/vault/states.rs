@@ -46,6 +46,7 @@ impl Inner {
         approval: ShredApproval,
     ) -> Result<(), CryptoError> {
         self.check_open()?;
+        self.check_approvers(&approval)?;
         let (keyset, _) = self.keysets.live(scope).await?;
         let stored = data_key(&keyset, id)?;
         if stored.state == KeyState::Destroyed {

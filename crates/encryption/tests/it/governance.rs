@@ -387,6 +387,39 @@ async fn a_direct_shred_names_two_persons_where_the_configuration_says_so() {
 }
 
 #[tokio::test]
+async fn a_single_key_is_destroyed_by_as_many_persons_as_a_tenants() {
+    for approvers in [Approvers::One, Approvers::Two] {
+        let mut config = EncryptionConfig::default();
+        config.shred.direct_approvers = approvers;
+        let ward = Ward::with(config).await;
+        let (cx, scope) = (person("clerk"), ward.scope());
+        let turned = ward.vault.turn_epoch(&cx, scope, RECORDS.into()).await;
+        let old = turned.unwrap().old;
+        ward.mark_drained(old).await;
+        ward.sink.clear();
+        let name = |name: &str| person(name).actor().id.clone();
+        let destroy = |second| {
+            let approval = ShredApproval {
+                approver: name("one"),
+                second_approver: second,
+            };
+            ward.vault.destroy_key(&cx, scope, old, approval)
+        };
+        if approvers == Approvers::Two {
+            let missing = ShredRefusal::TooFewApprovals;
+            assert_eq!(refusal(destroy(None).await), missing);
+            let same = destroy(Some(name("one"))).await;
+            assert_eq!(refusal(same), ShredRefusal::SameApprover);
+            assert!(ward.sink.codes().is_empty());
+            destroy(Some(name("two"))).await.unwrap();
+        } else {
+            destroy(None).await.unwrap();
+        }
+        assert_eq!(ward.sink.codes(), ["KEY-003"]);
+    }
+}
+
+#[tokio::test]
 async fn a_patient_who_never_had_a_key_gets_none_after_a_shred() {
     let ward = Ward::build().await;
     let receipt = ward.shred(1).await;
