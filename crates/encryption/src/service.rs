@@ -170,6 +170,9 @@ pub trait Encryption: Sealer + Subjects + Shredding {
 
     /// The scope's keys and their states, oldest first. Unwraps nothing. Cancel-safe.
     ///
+    /// Of a scope with [`MAX_KEYS`](crate::MAX_KEYS) keys the destroyed ones are no longer listed once it
+    /// gets another. For all else such a key stays destroyed, and its id is not given again.
+    ///
     /// # Errors
     /// [`SealError::UnknownKey`], [`SealError::Shredded`]; errors of the store.
     async fn keys(&self, scope: SealScope) -> Result<Vec<KeyStatus>, CryptoError>;
