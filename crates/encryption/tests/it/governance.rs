@@ -126,6 +126,7 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         let sealed = ward.seal(1, b"x").await;
         let request = ward.approved(target(1)).await;
         hold(&ward, held).await;
+        ward.sink.clear();
         assert_eq!(refusal(ward.carry_out(&request).await), ShredRefusal::Held);
         let approval = ShredApproval {
             approver: person("one").actor().id.clone(),
@@ -135,6 +136,7 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         let direct = ward.vault.shred(&person("clerk"), scope, approval).await;
         assert_eq!(refusal(direct), ShredRefusal::Held);
         assert!(ward.vault.destroy_scope(scope).await.is_err());
+        assert!(ward.sink.codes().is_empty(), "told before it is refused");
         assert_eq!(ward.open(1, &sealed).await.unwrap(), b"x");
 
         // The request is over; lifted, it takes a new one with new approvals.
@@ -357,12 +359,32 @@ async fn a_receipt_shreds_again_what_a_restored_backup_brought_back() {
     };
     let refused = other.honour_receipt(&clerk, scope, &forged).await;
     assert!(matches!(refused, Err(CryptoError::Receipt(_))));
+    let elsewhere = SealScope::from(&eonpro_testkit::scope(2));
+    let refused = other.honour_receipt(&clerk, elsewhere, &receipt).await;
+    assert!(matches!(refused, Err(CryptoError::Receipt(_))));
     other.honour_receipt(&clerk, scope, &receipt).await.unwrap();
     let opened = crate::wards::open_in(&other, &ward.tenant, 1, &sealed).await;
     assert!(opened.is_err());
     // And the epoch ends because of it.
     let epoch = other.shred_epoch(scope).await.unwrap().unwrap();
     assert_eq!(epoch.shredded, 1);
+}
+
+#[tokio::test]
+async fn a_hold_refuses_a_receipt_before_anything_is_told() {
+    let ward = Ward::build().await;
+    let sealed = ward.seal(1, b"x").await;
+    let backup = ward.table.backup().await;
+    let receipt = ward.shred(1).await;
+    ward.table.restore(&backup).await;
+    let (other, cx) = (ward.another_process().await, person("clerk"));
+    hold(&ward, target(1)).await;
+    ward.sink.clear();
+    let refused = other.honour_receipt(&cx, ward.scope(), &receipt).await;
+    assert_eq!(refusal(refused), ShredRefusal::Held);
+    assert!(ward.sink.codes().is_empty());
+    let opened = crate::wards::open_in(&other, &ward.tenant, 1, &sealed).await;
+    assert_eq!(opened.unwrap(), b"x");
 }
 
 #[tokio::test]

@@ -70,13 +70,17 @@ pub(crate) fn person(name: &str) -> RequestContext {
 }
 
 #[derive(Debug)]
-pub(crate) struct TestSigner(Ed25519KeyPair);
+pub(crate) struct TestSigner {
+    key: Ed25519KeyPair,
+    pub(crate) signed: AtomicUsize,
+}
 
 impl TestSigner {
     pub(crate) fn new(seed: u8) -> Arc<Self> {
-        Arc::new(Self(
-            Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap(),
-        ))
+        Arc::new(Self {
+            key: Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap(),
+            signed: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -105,10 +109,11 @@ impl Component for TestSigner {
 #[async_trait]
 impl Signer for TestSigner {
     fn public_key(&self) -> [u8; 32] {
-        self.0.public_key().as_ref().try_into().unwrap()
+        self.key.public_key().as_ref().try_into().unwrap()
     }
     async fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        Ok(self.0.sign(message).as_ref().try_into().unwrap())
+        self.signed.fetch_add(1, Ordering::SeqCst);
+        Ok(self.key.sign(message).as_ref().try_into().unwrap())
     }
 }
 
@@ -312,6 +317,9 @@ impl Custody {
 
 #[async_trait]
 impl EpochKeys for Custody {
+    fn custody_id(&self) -> &str {
+        self.keys.custody_id()
+    }
     async fn create(&self) -> Result<EpochId, CryptoError> {
         self.check()?;
         self.keys.create().await
