@@ -1,6 +1,6 @@
 //! Which scopes have their keys unwrapped: bounded, with one unwrapping for all who wait.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     pub(crate) renewing: AtomicBool,
     /// How often unknown key ids sent somebody to the key store.
     lookups: std::sync::Mutex<Gcra>,
+    /// The key id for which the next who asks looks at the store; 0 for none.
+    wanted: AtomicU32,
     shredded: AtomicBool,
     closed: AtomicBool,
     /// Held while keys are fetched, unwrapped or changed. Never while an event is emitted: the
@@ -56,9 +58,21 @@ impl Slot {
         self.get().filter(|live| live.usable(now).is_ok())
     }
 
-    /// Lets the next who asks fetch the keys again: they were seen to lack one.
-    pub(crate) fn mark_stale(&self) {
+    /// Lets the next who asks look at the store: the keys at hand were seen to lack `id`.
+    fn mark_stale(&self, id: KeyId) {
+        let id = u32::from_be_bytes(id.to_be_bytes());
+        self.wanted.store(id, Ordering::Release);
         self.stale.store(true, Ordering::Release);
+    }
+
+    /// The key id that made the keys stale, once.
+    pub(crate) fn take_wanted(&self) -> Option<KeyId> {
+        // Mostly there is none, and a swap would be a write.
+        if self.wanted.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let id = KeyId::from_be_bytes(self.wanted.swap(0, Ordering::AcqRel).to_be_bytes());
+        (id != KeyId::AT_HAND).then_some(id)
     }
 
     /// To be called before keys are fetched: what turns stale after that stays stale.
@@ -67,7 +81,7 @@ impl Slot {
     }
 
     /// Whether an unknown key id may send somebody to the key store now.
-    pub(crate) fn may_look(&self, rate: Rate, now: Monotonic) -> bool {
+    fn may_look(&self, rate: Rate, now: Monotonic) -> bool {
         let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(lookups.check(rate, now), RateDecision::Allowed { .. })
     }
@@ -80,10 +94,25 @@ impl Slot {
         self.get().filter(|live| live.version > version)
     }
 
-    pub(crate) fn put(&self, live: Arc<LiveKeys>) {
+    /// Puts fetched keys at hand.
+    ///
+    /// # Errors
+    /// As [`Self::usable`], if the scope was destroyed or the vault closed while they were fetched. They
+    /// are not kept then.
+    pub(crate) fn put(&self, live: Arc<LiveKeys>) -> Result<(), SealError> {
         let version = live.version.0;
+        // Stored before the look: whoever destroys or closes says so first and takes the keys then, so
+        // one of the two sees what the other did.
         self.live.store(Some(live));
         self.newest.store(version, Ordering::Release);
+        self.usable().inspect_err(|error| {
+            if let Some(live) = self.take() {
+                match error {
+                    SealError::Shredded => live.mark_shredded(),
+                    _ => live.mark_closed(),
+                }
+            }
+        })
     }
 
     pub(crate) fn take(&self) -> Option<Arc<LiveKeys>> {
@@ -95,6 +124,14 @@ impl Slot {
         self.shredded.store(true, Ordering::Release);
         if let Some(live) = self.take() {
             live.mark_shredded();
+        }
+    }
+
+    /// Takes the keys from all who hold them here, because the vault closes.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Some(live) = self.take() {
+            live.mark_closed();
         }
     }
 
@@ -112,21 +149,69 @@ impl Slot {
     }
 }
 
+/// What is known of key ids that do not exist: forged ids must not become reads of the key store.
+#[derive(Debug)]
+pub(crate) struct Unknowns {
+    /// Until when it is believed that there is no such key.
+    ids: moka::sync::Cache<(SealScope, KeyId), Monotonic>,
+    ttl: Duration,
+    rate: Rate,
+}
+
+impl Unknowns {
+    fn new(config: &EncryptionConfig) -> Self {
+        Self {
+            ids: moka::sync::Cache::new(config.unknown_keys),
+            ttl: config.unknown_key_ttl,
+            rate: Rate {
+                burst: config.unknown_key_rate,
+                period: Duration::from_secs(1),
+            },
+        }
+    }
+
+    /// Whether to look at the key store for `id`, which the keys at hand lack.
+    pub(crate) fn may_look(
+        &self,
+        slot: &Slot,
+        scope: SealScope,
+        id: KeyId,
+        now: Monotonic,
+    ) -> bool {
+        let believed = || self.ids.get(&(scope, id)).is_some_and(|until| now < until);
+        id != KeyId::AT_HAND && !believed() && slot.may_look(self.rate, now)
+    }
+
+    /// Lets the next who asks look at the key store for `id`, within the same bounds.
+    pub(crate) fn want(&self, slot: &Slot, scope: SealScope, id: KeyId, now: Monotonic) {
+        if self.may_look(slot, scope, id, now) {
+            slot.mark_stale(id);
+        }
+    }
+
+    /// Believes for a while that there is no such key.
+    pub(crate) fn remember(&self, scope: SealScope, id: KeyId, now: Monotonic) {
+        self.ids.insert((scope, id), now.plus(self.ttl));
+    }
+
+    fn clear(&self) {
+        self.ids.invalidate_all();
+        self.ids.run_pending_tasks();
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct KeyCache {
     slots: Slots<SealScope, Slot>,
-    /// Key ids that do not exist, until when that is believed.
-    unknown: moka::sync::Cache<(SealScope, KeyId), Monotonic>,
-    unknown_ttl: Duration,
+    pub(crate) unknowns: Arc<Unknowns>,
 }
 
 impl KeyCache {
     pub(crate) fn new(config: &EncryptionConfig) -> Self {
         Self {
             slots: Slots::new(config.cache_scopes),
-            unknown: moka::sync::Cache::new(config.unknown_keys),
-            unknown_ttl: config.unknown_key_ttl,
+            unknowns: Arc::new(Unknowns::new(config)),
         }
     }
 
@@ -139,26 +224,12 @@ impl KeyCache {
         self.slots.matching(|scope| fits(*scope))
     }
 
-    pub(crate) fn is_unknown(&self, scope: SealScope, id: KeyId, now: Monotonic) -> bool {
-        self.unknown
-            .get(&(scope, id))
-            .is_some_and(|until| now < until)
-    }
-
-    pub(crate) fn remember_unknown(&self, scope: SealScope, id: KeyId, now: Monotonic) {
-        self.unknown.insert((scope, id), now.plus(self.unknown_ttl));
-    }
-
     /// Forgets everything; ciphers that are still held stop working.
     pub(crate) fn close(&self) {
         for (_, slot) in self.slots.matching(|_| true) {
-            slot.closed.store(true, Ordering::Release);
-            if let Some(live) = slot.take() {
-                live.mark_closed();
-            }
+            slot.close();
         }
-        self.unknown.invalidate_all();
         self.slots.clear();
-        self.unknown.run_pending_tasks();
+        self.unknowns.clear();
     }
 }

@@ -11,7 +11,7 @@ use eonpro_core::secret::SecretBytes;
 use eonpro_core::time::SharedClock;
 
 use crate::alarm::Alarms;
-use crate::cache::Slot;
+use crate::cache::{Slot, Unknowns};
 use crate::cobblestone::Cause;
 use crate::envelope::{self, Content, HEAD_LEN};
 use crate::events::Refusal;
@@ -33,6 +33,7 @@ use crate::streams::{TenantStreamOpener, TenantStreamSealer};
 pub struct TenantCipher {
     pub(crate) live: Arc<LiveKeys>,
     pub(crate) slot: Arc<Slot>,
+    pub(crate) unknowns: Arc<Unknowns>,
     pub(crate) scope: SealScope,
     pub(crate) cx: RequestContext,
     pub(crate) clock: SharedClock,
@@ -258,9 +259,10 @@ impl TenantCipher {
     pub(crate) fn epoch_of(&self, keys: &LiveKeys, sealed: &[u8]) -> u64 {
         let named = envelope::split(sealed).map(|(id, _)| id);
         let key = named.and_then(|id| keys.key(id));
-        if named.is_some() && key.is_none() {
-            // Another process may have turned the epoch: the next to ask fetches the keys again.
-            self.slot.mark_stale();
+        if let (Some(id), None) = (named, key) {
+            // Another process may have turned the epoch: the next to ask looks at the store.
+            let now = self.clock.monotonic();
+            self.unknowns.want(&self.slot, self.scope, id, now);
         }
         key.map_or(0, |key| key.epoch)
     }

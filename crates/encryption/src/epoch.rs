@@ -60,6 +60,10 @@ pub enum Destruction {
 /// Makes, uses and destroys epoch keys. A keyring keeps them in its file, a KMS or an HSM inside.
 #[async_trait]
 pub trait EpochKeys: Component {
+    /// Names the custody: the same from every handle and after reopening, and that of no other. No
+    /// secret. 1 to 64 characters.
+    fn custody_id(&self) -> &str;
+
     /// Makes a fresh epoch key. Returns once it is durable. Not idempotent; a dropped call may leave a
     /// key that wrapped nothing, which [`Self::epochs`] lists.
     ///
@@ -96,8 +100,13 @@ pub trait EpochKeys: Component {
     /// and in every other that asks the custody. Idempotent: an epoch that is gone is
     /// [`Destruction::Done`].
     ///
+    /// A custody keeps nothing of what it destroyed, so it calls an epoch of *another* custody gone as
+    /// well: whoever asks compares [`Self::custody_id`] with that of the custody that made the epoch, as
+    /// the vault does.
+    ///
     /// # Errors
-    /// Errors of the custody; the key may then be there or not, and the call must be repeated.
+    /// [`CryptoError::ForeignCustody`] for an id that this custody cannot have given. Errors of the
+    /// custody; the key may then be there or not, and the call must be repeated.
     async fn destroy(&self, epoch: &EpochId) -> Result<Destruction, CryptoError>;
 
     /// The epoch keys that still wrap and unwrap, in no particular order.

@@ -54,6 +54,9 @@ pub enum CryptoError {
     /// The epoch key was destroyed, or never was.
     #[error("epoch key is gone")]
     EpochGone,
+    /// The epoch was made in another custody, which alone can destroy it; nothing was destroyed.
+    #[error("epoch key lies in another custody")]
+    ForeignCustody,
     /// A step towards a shred was refused; nothing was destroyed.
     #[error("shred refused: {0}")]
     Refused(#[from] ShredRefusal),
@@ -189,7 +192,7 @@ impl Classify for CryptoError {
             Self::Refused(_) => ErrorKind::PermissionDenied,
             Self::Unsigned(error) => error.kind(),
             Self::Receipt(_) => ErrorKind::Integrity,
-            Self::File(_) | Self::Config(_) => ErrorKind::Config,
+            Self::File(_) | Self::Config(_) | Self::ForeignCustody => ErrorKind::Config,
             Self::Lost(_) => ErrorKind::Internal,
         }
     }

@@ -7,15 +7,20 @@
 use std::fmt;
 
 use eonpro_core::phi::IndexDef;
-use eonpro_core::port::KeyPurpose;
+use eonpro_core::port::{KeyPurpose, SealError};
 use eonpro_core::time::Timestamp;
 
 use crate::error::CryptoError;
 use crate::index_status::{IndexStatus, MAX_ROTATED_INDEXES, StoredIndex, index_status};
 pub use crate::state::KeyState;
 
-/// The most keys of one scope, destroyed ones included.
+/// The most keys of one scope. Where there would be more, the destroyed ones are pruned, and only their
+/// ids stay.
 pub const MAX_KEYS: usize = 1024;
+
+/// The most ids of pruned keys that a scope keeps, so that they are not given again. Beyond it the oldest
+/// is forgotten.
+pub(crate) const MAX_PRUNED: usize = 32 * 1024;
 
 /// The most further roots and recipients for which a key-encryption key is wrapped.
 pub(crate) const MAX_ALSO: usize = 8;
@@ -123,6 +128,8 @@ pub(crate) struct Keyset {
     /// The root key that wrapped the key-encryption key in use.
     pub(crate) root: Box<str>,
     pub(crate) keys: Vec<StoredKey>,
+    /// The ids of destroyed keys that are no longer among `keys`, oldest first.
+    pub(crate) pruned: Vec<KeyId>,
     /// The key-encryption key in use, as further roots and recipients wrapped it.
     pub(crate) also: Vec<AlsoWrapped>,
     /// Columns of few distinct values that may be sealed deterministically, as `table/column`.
@@ -182,8 +189,34 @@ impl Keyset {
         self.primary(&KeyRole::data(purpose)).is_none()
     }
 
+    /// Whether a key has, or had, that id.
     pub(crate) fn has(&self, id: KeyId) -> bool {
-        self.keys.iter().any(|key| key.id == id)
+        self.keys.iter().any(|key| key.id == id) || self.was_pruned(id)
+    }
+
+    /// Whether a destroyed key had that id, of which nothing else is left.
+    pub(crate) fn was_pruned(&self, id: KeyId) -> bool {
+        self.pruned.contains(&id)
+    }
+
+    /// Makes room for `more` keys, where there is none, by leaving nothing of destroyed keys but their
+    /// ids. Not of one that is the newest of its role: the epochs count on from it.
+    pub(crate) fn make_room(&mut self, more: usize) {
+        if self.keys.len().saturating_add(more) <= MAX_KEYS {
+            return;
+        }
+        let keys = std::mem::take(&mut self.keys);
+        let newest = |key: &StoredKey| {
+            let mut others = keys.iter().filter(|other| other.role == key.role);
+            others.all(|other| other.epoch <= key.epoch)
+        };
+        let goes = |key: &StoredKey| key.state == KeyState::Destroyed && !newest(key);
+        let (gone, stay): (Vec<&StoredKey>, Vec<&StoredKey>) =
+            keys.iter().partition(|key| goes(key));
+        self.pruned.extend(gone.into_iter().map(|key| key.id));
+        self.keys = stay.into_iter().cloned().collect();
+        let spare = self.pruned.len().saturating_sub(MAX_PRUNED);
+        self.pruned.drain(..spare);
     }
 
     /// How many keys a shred destroys.
@@ -206,13 +239,21 @@ impl Keyset {
         newest.unwrap_or(0).saturating_add(1)
     }
 
-    /// Adds `key` as the primary of its role; the primary before gets `retired`.
+    /// Adds `key` as the primary of its role; the primary before gets `retired`. Prunes destroyed keys if
+    /// there is no room.
+    ///
+    /// # Errors
+    /// [`SealError::LimitExceeded`] if there is none even so; [`CryptoError::Record`] for a contradiction.
     pub(crate) fn install(
         &mut self,
         key: StoredKey,
         retired: KeyState,
     ) -> Result<Option<KeyId>, CryptoError> {
         let mut old = None;
+        self.make_room(1);
+        if self.keys.len() >= MAX_KEYS {
+            return Err(SealError::LimitExceeded.into());
+        }
         for before in &mut self.keys {
             if before.role == key.role && before.state == KeyState::Primary {
                 before.state = retired;
@@ -263,6 +304,9 @@ impl Keyset {
         if self.keys.len() > MAX_KEYS {
             return Err(CryptoError::Record("more than 1024 keys"));
         }
+        if self.pruned.len() > MAX_PRUNED {
+            return Err(CryptoError::Record("more than 32768 pruned keys"));
+        }
         if self.also.len() > MAX_ALSO {
             return Err(CryptoError::Record("more than 8 further wrappings"));
         }
@@ -270,7 +314,8 @@ impl Keyset {
             return Err(CryptoError::Record("more than 64 allowed columns"));
         }
         self.wrapping()?;
-        let mut ids: Vec<KeyId> = self.keys.iter().map(|key| key.id).collect();
+        let kept = self.keys.iter().map(|key| key.id);
+        let mut ids: Vec<KeyId> = kept.chain(self.pruned.iter().copied()).collect();
         ids.sort_unstable();
         let twice = ids
             .windows(2)
@@ -330,10 +375,105 @@ mod tests {
                 key(1, KeyRole::Wrapping, 1),
                 key(2, KeyRole::data("records"), 1),
             ],
+            pruned: Vec::new(),
             also: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),
         }
+    }
+
+    /// A scope whose records key has turned until there was room for no more; all but the newest are
+    /// in `state`.
+    fn full(state: KeyState) -> Keyset {
+        let mut keys = keyset();
+        for number in 3..=MAX_KEYS as u32 {
+            if let Some(before) = keys.keys.last_mut() {
+                before.state = state;
+                if state == KeyState::Destroyed {
+                    before.wrapped.clear();
+                }
+            }
+            keys.keys
+                .push(key(number, KeyRole::data("records"), u64::from(number) - 1));
+        }
+        keys.check().unwrap();
+        assert_eq!(keys.keys.len(), MAX_KEYS);
+        keys
+    }
+
+    #[test]
+    fn a_scope_that_is_full_of_destroyed_keys_turns_on_and_gives_neither_id_nor_epoch_again() {
+        let mut keys = full(KeyState::Destroyed);
+        let records = KeyRole::data("records");
+        let epoch = keys.next_epoch(&records);
+        let next = key(5000, records.clone(), epoch);
+        keys.install(next, KeyState::DecryptOnly).unwrap();
+        // The key-encryption key, the primary and the one before.
+        assert_eq!(keys.keys.len(), 3);
+        assert_eq!(epoch, MAX_KEYS as u64);
+        assert_eq!(keys.next_epoch(&records), epoch + 1);
+        assert_eq!(keys.pruned.len(), MAX_KEYS - 2);
+        for id in (1..=MAX_KEYS as u32).chain([5000]) {
+            assert!(keys.has(KeyId(id)), "{id}");
+        }
+        assert!(!keys.has(KeyId(5001)));
+        let again = key(7, records, keys.next_epoch(&KeyRole::data("records")));
+        assert!(keys.install(again, KeyState::DecryptOnly).is_err());
+    }
+
+    #[test]
+    fn no_key_that_may_still_open_is_pruned() {
+        for state in [
+            KeyState::DecryptOnly,
+            KeyState::Drained,
+            KeyState::Suspended,
+            KeyState::Compromised,
+        ] {
+            let mut keys = full(state);
+            let before = keys.clone();
+            let records = KeyRole::data("records");
+            let next = key(5000, records.clone(), keys.next_epoch(&records));
+            let refused = keys.install(next, KeyState::DecryptOnly);
+            assert!(
+                matches!(refused, Err(CryptoError::Seal(SealError::LimitExceeded))),
+                "{state:?}"
+            );
+            assert_eq!(keys, before, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_of_a_role_is_not_pruned_so_that_its_epochs_count_on() {
+        let mut keys = full(KeyState::Destroyed);
+        // A role whose every key is destroyed.
+        let other = KeyRole::data("other");
+        keys.keys
+            .retain(|key| key.id != KeyId(9) && key.id != KeyId(10));
+        for (id, epoch) in [(9, 1), (10, 2)] {
+            let mut gone = key(id, other.clone(), epoch);
+            gone.state = KeyState::Destroyed;
+            gone.wrapped.clear();
+            keys.keys.push(gone);
+        }
+        let first = key(5000, other.clone(), keys.next_epoch(&other));
+        keys.install(first, KeyState::DecryptOnly).unwrap();
+        assert_eq!(keys.next_epoch(&other), 4);
+        assert!(keys.keys.iter().any(|key| key.id == KeyId(10)));
+        assert!(keys.was_pruned(KeyId(9)));
+    }
+
+    #[test]
+    fn of_very_many_pruned_keys_the_oldest_are_forgotten() {
+        let mut keys = full(KeyState::Destroyed);
+        keys.pruned = (0..MAX_PRUNED as u32)
+            .map(|at| KeyId(10_000 + at))
+            .collect();
+        let records = KeyRole::data("records");
+        let next = key(5000, records.clone(), keys.next_epoch(&records));
+        keys.install(next, KeyState::DecryptOnly).unwrap();
+        assert_eq!(keys.pruned.len(), MAX_PRUNED);
+        assert!(!keys.has(KeyId(10_000)));
+        assert!(keys.has(KeyId(2)));
     }
 
     #[test]
@@ -351,7 +491,10 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         type Change = fn(&mut Keyset);
-        let changes: [(&str, Change); 8] = [
+        let changes: [(&str, Change); 9] = [
+            ("a key with the id of a pruned one", |keys| {
+                keys.pruned.push(KeyId(2));
+            }),
             ("two primaries", |keys| {
                 keys.keys.push(key(9, KeyRole::data("records"), 2));
             }),

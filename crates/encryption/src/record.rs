@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::CryptoError;
 use crate::index_status::{IndexStatus, StoredIndex};
 use crate::keyset::{
-    AlsoWrapped, KeyId, KeyRole, KeyState, Keyset, MAX_KEYS, ScopeRecord, StoredKey, Tombstone,
+    AlsoWrapped, KeyId, KeyRole, KeyState, Keyset, MAX_KEYS, MAX_PRUNED, ScopeRecord, StoredKey,
+    Tombstone,
 };
 
 /// The format of a record without rotated indexes. Readers of before indexes could be rotated read
@@ -18,6 +19,10 @@ const PLAIN: u32 = 1;
 /// The format of a record with rotated indexes or allowed columns, which a reader of the plain one
 /// would drop when it writes.
 const EXTENDED: u32 = 2;
+
+/// The format of a record from which keys were pruned: a reader of those before would drop their ids when
+/// it writes, and give them again.
+const PRUNED: u32 = 3;
 
 #[derive(Deserialize)]
 struct VersionOnly {
@@ -37,6 +42,9 @@ enum WireBody {
     Live {
         root: Box<str>,
         keys: Vec<WireKey>,
+        /// Base64url of four bytes for each id, big endian.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pruned: String,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         also: Vec<WireAlso>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -121,6 +129,7 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
             WireBody::Live {
                 root: keyset.root.clone(),
                 keys: keyset.keys.iter().map(to_wire).collect(),
+                pruned: pruned_to_wire(&keyset.pruned),
                 also: keyset.also.iter().map(also_to_wire).collect(),
                 low_cardinality: keyset.low_cardinality.clone(),
                 indexes: keyset.indexes.iter().map(index_to_wire).collect(),
@@ -131,7 +140,15 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
             keys: tombstone.keys,
         },
     };
-    let v = match &body {
+    let v = version_of(&body);
+    let wire = WireRecord { v, body };
+    serde_json::to_vec(&wire).map_err(|_| CryptoError::Record("not JSON"))
+}
+
+/// The lowest format in which nothing of it is dropped by an older reader.
+fn version_of(body: &WireBody) -> u32 {
+    match body {
+        WireBody::Live { pruned, .. } if !pruned.is_empty() => PRUNED,
         WireBody::Live {
             indexes,
             low_cardinality,
@@ -139,24 +156,26 @@ pub(crate) fn encode(record: &ScopeRecord) -> Result<Vec<u8>, CryptoError> {
             ..
         } if !(indexes.is_empty() && low_cardinality.is_empty() && also.is_empty()) => EXTENDED,
         _ => PLAIN,
-    };
-    let wire = WireRecord { v, body };
-    serde_json::to_vec(&wire).map_err(|_| CryptoError::Record("not JSON"))
+    }
 }
 
 /// Reads the stored form, and checks it.
 pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
     let VersionOnly { v } =
         serde_json::from_slice(bytes).map_err(|_| CryptoError::Record("no version"))?;
-    if v != PLAIN && v != EXTENDED {
+    if !(PLAIN..=PRUNED).contains(&v) {
         return Err(CryptoError::Version(v));
     }
     let wire: WireRecord =
         serde_json::from_slice(bytes).map_err(|_| CryptoError::Record("unknown shape"))?;
+    if version_of(&wire.body) != v {
+        return Err(CryptoError::Record("version and content disagree"));
+    }
     match wire.body {
         WireBody::Live {
             root,
             keys,
+            pruned,
             also,
             low_cardinality,
             indexes,
@@ -164,16 +183,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
             if keys.len() > MAX_KEYS {
                 return Err(CryptoError::Record("more than 1024 keys"));
             }
-            let plain = indexes.is_empty() && low_cardinality.is_empty() && also.is_empty();
-            if (v == EXTENDED) == plain {
-                return Err(CryptoError::Record("version and content disagree"));
-            }
             let also = also.into_iter().map(also_from_wire);
             let indexes = indexes.into_iter().map(index_from_wire);
             let keys = keys.into_iter().map(from_wire);
             let keyset = Keyset {
                 root,
                 keys: keys.collect::<Result<_, _>>()?,
+                pruned: pruned_from_wire(&pruned)?,
                 also: also.collect::<Result<_, _>>()?,
                 low_cardinality,
                 indexes: indexes.collect::<Result<_, _>>()?,
@@ -186,6 +202,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ScopeRecord, CryptoError> {
             keys,
         })),
     }
+}
+
+fn pruned_to_wire(pruned: &[KeyId]) -> String {
+    let bytes: Vec<u8> = pruned.iter().flat_map(|id| id.to_be_bytes()).collect();
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn pruned_from_wire(text: &str) -> Result<Vec<KeyId>, CryptoError> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| CryptoError::Record("not base64url"))?;
+    let (ids, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() || ids.len() > MAX_PRUNED {
+        return Err(CryptoError::Record("pruned keys are malformed"));
+    }
+    Ok(ids.iter().map(|id| KeyId::from_be_bytes(*id)).collect())
 }
 
 fn also_to_wire(also: &AlsoWrapped) -> WireAlso {
@@ -338,6 +370,7 @@ mod tests {
                 key(6, KeyRole::data("records"), KeyState::Suspended),
                 key(7, KeyRole::data("records"), KeyState::Compromised),
             ],
+            pruned: Vec::new(),
             also: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),
@@ -392,8 +425,8 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_by_its_number() {
         assert!(matches!(
-            decode(br#"{"v":3,"state":"frozen"}"#),
-            Err(CryptoError::Version(3))
+            decode(br#"{"v":4,"state":"frozen"}"#),
+            Err(CryptoError::Version(4))
         ));
     }
 
@@ -414,6 +447,37 @@ mod tests {
         for bad in changed {
             assert_ne!(bad, text);
             assert!(decode(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pruned_ids_survive_and_no_older_reader_drops_them() {
+        for record in [live(), rotated()] {
+            let ScopeRecord::Live(mut keyset) = record else {
+                panic!("not live");
+            };
+            keyset.pruned = vec![
+                KeyId::from_be_bytes([9, 8, 7, 6]),
+                KeyId::from_be_bytes([9; 4]),
+            ];
+            let record = ScopeRecord::Live(keyset);
+            let bytes = encode(&record).unwrap();
+            assert_eq!(decode(&bytes).unwrap(), record);
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.starts_with(r#"{"v":3,"#), "{text}");
+            for (what, with) in [
+                (r#""v":3"#, r#""v":2"#),
+                (r#""v":3"#, r#""v":1"#),
+                ("CQgHBgkJCQk", ""),
+                ("CQgHBgkJCQk", "CQgHBgkJCQ"),
+                ("CQgHBgkJCQk", "CQgHBgkIBwY"),
+                ("CQgHBgkJCQk", "AAAAAgkJCQk"),
+                ("CQgHBgkJCQk", "AAAAAAkJCQk"),
+            ] {
+                let bad = text.replace(what, with);
+                assert_ne!(bad, text, "{what}");
+                assert!(decode(bad.as_bytes()).is_err(), "{bad}");
+            }
         }
     }
 

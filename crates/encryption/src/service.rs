@@ -152,7 +152,10 @@ pub trait Encryption: Sealer + Subjects + Shredding {
     ///
     /// # Errors
     /// [`CryptoError::KeyState`] for a key that is not [`KeyState::Drained`]; [`SealError::UnknownKey`];
-    /// [`CryptoError::Unrecorded`], [`CryptoError::Conflict`]; errors of the store.
+    /// [`CryptoError::Refused`] if a hold of the tenant or of any of its patients stands, or
+    /// [`Approvers::Two`](crate::Approvers::Two) is configured and `approval` does not name two;
+    /// [`CryptoError::KeyInUse`] while a patient's key lies under it; [`CryptoError::Unrecorded`],
+    /// [`CryptoError::Conflict`]; errors of the store.
     async fn destroy_key(
         &self,
         cx: &RequestContext,
@@ -166,6 +169,9 @@ pub trait Encryption: Sealer + Subjects + Shredding {
     fn is_stale(&self, scope: SealScope, sealed: &[u8]) -> bool;
 
     /// The scope's keys and their states, oldest first. Unwraps nothing. Cancel-safe.
+    ///
+    /// Of a scope with [`MAX_KEYS`](crate::MAX_KEYS) keys the destroyed ones are no longer listed once it
+    /// gets another. For all else such a key stays destroyed, and its id is not given again.
     ///
     /// # Errors
     /// [`SealError::UnknownKey`], [`SealError::Shredded`]; errors of the store.
@@ -233,7 +239,7 @@ pub trait Encryption: Sealer + Subjects + Shredding {
     ) -> Result<IndexStatus, CryptoError>;
 }
 
-/// Who approved the destruction of a scope's keys.
+/// Who approved the destruction of a scope's keys, or of one of them.
 #[derive(Debug, Clone)]
 pub struct ShredApproval {
     /// Who approved it.

@@ -1,6 +1,7 @@
 //! A custody of epoch keys in memory.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -11,8 +12,14 @@ use eonpro_encryption::{CryptoError, Destruction, EpochId, EpochKeys, RootKey, W
 
 /// Epoch keys in memory that really wrap: a double for tests. A clone is a second handle on the same
 /// custody.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryEpochs(Arc<Mutex<State>>);
+#[derive(Debug, Clone)]
+pub struct MemoryEpochs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: String,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,15 +27,26 @@ struct State {
     made: u64,
 }
 
+impl Default for MemoryEpochs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryEpochs {
     /// An empty custody.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::new(Inner {
+            id: format!("memory-epochs:{number}"),
+            state: Mutex::default(),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the epoch key numbered `number`.
@@ -80,6 +98,10 @@ impl Component for MemoryEpochs {
 
 #[async_trait]
 impl EpochKeys for MemoryEpochs {
+    fn custody_id(&self) -> &str {
+        &self.0.id
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         let number = {
             let mut state = self.state();
@@ -108,6 +130,9 @@ impl EpochKeys for MemoryEpochs {
     }
 
     async fn destroy(&self, epoch: &EpochId) -> Result<Destruction, CryptoError> {
+        if !epoch.as_str().starts_with("memory:") {
+            return Err(CryptoError::ForeignCustody);
+        }
         self.remove(epoch);
         Ok(Destruction::Done)
     }

@@ -188,6 +188,10 @@ impl KmsRoot {
 
 #[async_trait]
 impl EpochKeys for KmsRoot {
+    fn custody_id(&self) -> &str {
+        self.id.as_str()
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         let tag = Tag::builder()
             .tag_key(EPOCHS_TAG)
@@ -240,15 +244,18 @@ impl EpochKeys for KmsRoot {
 
     /// Disables the key and has KMS destroy it after the configured days.
     ///
-    /// This root refuses the epoch from then on. KMS is eventually consistent: one of its servers may
+    /// An epoch that KMS does not know counts as gone only while the root key of the same account and region
+    /// is seen. This root refuses the epoch from then on. KMS is eventually consistent: one of its servers may
     /// let *another* process use the key for a few seconds, and says so itself.
     async fn destroy(&self, epoch: &EpochId) -> Result<Destruction, CryptoError> {
-        let Some(key) = key_id_in(epoch.as_str()) else {
-            return Ok(Destruction::Done);
-        };
+        let key = key_id_in(epoch.as_str()).ok_or(CryptoError::ForeignCustody)?;
         let standing = self.standing(key).await.map_err(KmsFailure::of_root)?;
         let destruction = match standing {
-            Standing::Gone => Destruction::Done,
+            // Another account, or another region, does not have it either.
+            Standing::Gone => match self.describe(&self.key).await {
+                Ok(_) => Destruction::Done,
+                Err(failure) => return Err(failure.of_root()),
+            },
             Standing::Scheduled(at) => Destruction::Scheduled { at },
             // Never by a mistaken id: it may be the root key.
             Standing::Foreign => {

@@ -135,7 +135,7 @@ pub(crate) fn destroy_epoch(
     epoch: &EpochId,
 ) -> Result<(), Failure> {
     let Some(label) = root.epoch_label(epoch) else {
-        return Ok(());
+        return Err(CryptoError::ForeignCustody.into());
     };
     for key in session.find_objects(&lookup(&label))? {
         match session.destroy_object(key).map_err(Failure::from) {

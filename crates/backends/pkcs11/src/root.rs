@@ -156,6 +156,10 @@ impl RootKey for Pkcs11Root {
 
 #[async_trait]
 impl EpochKeys for Pkcs11Root {
+    fn custody_id(&self) -> &str {
+        self.id.as_str()
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         let name = self.name.clone();
         self.pool

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -16,8 +17,10 @@ use crate::random::random_key;
 use crate::root::WrapContext;
 
 /// Epoch keys in memory, which die with the process: for tests.
-#[derive(Default)]
-pub struct EphemeralEpochs(Mutex<State>);
+pub struct EphemeralEpochs {
+    id: String,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -25,11 +28,22 @@ struct State {
     destroyed: HashMap<EpochId, Weak<InputKey>>,
 }
 
+impl Default for EphemeralEpochs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl EphemeralEpochs {
     /// A custody without keys.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            id: format!("ephemeral-epochs:{number}"),
+            state: Mutex::default(),
+        }
     }
 
     /// Whether `epoch` was destroyed here and nobody holds its key any more: its last holder
@@ -45,7 +59,7 @@ impl EphemeralEpochs {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self, epoch: &EpochId) -> Result<Arc<InputKey>, CryptoError> {
@@ -77,6 +91,10 @@ impl Component for EphemeralEpochs {
 
 #[async_trait]
 impl EpochKeys for EphemeralEpochs {
+    fn custody_id(&self) -> &str {
+        &self.id
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         let id = EpochId::new(fresh_id("epoch")?.as_str()).ok_or(CryptoError::Randomness)?;
         let key = Arc::new(InputKey::new(&random_key()?));
@@ -109,6 +127,9 @@ impl EpochKeys for EphemeralEpochs {
     }
 
     async fn destroy(&self, epoch: &EpochId) -> Result<Destruction, CryptoError> {
+        if !epoch.as_str().starts_with("epoch:") {
+            return Err(CryptoError::ForeignCustody);
+        }
         let mut state = self.state();
         if let Some(key) = state.keys.remove(epoch) {
             let gone = Arc::downgrade(&key);

@@ -90,6 +90,10 @@ impl Component for KeyFileEpochs {
 
 #[async_trait]
 impl EpochKeys for KeyFileEpochs {
+    fn custody_id(&self) -> &str {
+        self.0.custody_id()
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         EpochKeys::create(&self.0).await
     }

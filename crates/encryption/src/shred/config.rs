@@ -5,7 +5,8 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many persons a direct [`Encryption::shred`](crate::Encryption::shred) must name.
+/// How many persons a direct [`Encryption::shred`](crate::Encryption::shred) or
+/// [`Encryption::destroy_key`](crate::Encryption::destroy_key) must name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Approvers {
     /// One is enough: the caller did its governance elsewhere.
@@ -31,7 +32,8 @@ pub struct ShredConfig {
     pub subject_delay: Duration,
     /// How many patients have their keys at hand at one time. At least 1.
     pub cache_subjects: u64,
-    /// How many approvers a direct [`Encryption::shred`](crate::Encryption::shred) must name.
+    /// How many approvers a direct [`Encryption::shred`](crate::Encryption::shred) must name, and
+    /// [`Encryption::destroy_key`](crate::Encryption::destroy_key) likewise.
     pub direct_approvers: Approvers,
 }
 

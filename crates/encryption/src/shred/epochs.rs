@@ -16,6 +16,8 @@ const MAX_GONE: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Epoch {
     pub(crate) id: EpochId,
+    /// The custody that made its key; not known of those from before it was recorded.
+    pub(crate) custody: Option<Box<str>>,
     /// Counts a tenant's epochs from 1.
     pub(crate) number: u64,
     pub(crate) opened: Timestamp,
@@ -30,6 +32,7 @@ pub(crate) struct Epoch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) id: EpochId,
+    pub(crate) custody: Option<Box<str>>,
     pub(crate) number: u64,
     /// Its key stays until then.
     pub(crate) destroy_at: Timestamp,
@@ -54,11 +57,20 @@ pub(crate) struct Epochs {
     pub(crate) gone: Vec<Gone>,
 }
 
+impl Pending {
+    /// Whether that custody made its key, as far as is known.
+    pub(crate) fn lies_in(&self, custody: &str) -> bool {
+        self.custody
+            .as_deref()
+            .is_none_or(|made_in| made_in == custody)
+    }
+}
+
 impl Epochs {
-    /// Makes `id` the current epoch; the one before waits for its destruction until `destroy_at`.
+    /// Makes `id`, which that custody made, the current epoch; the one before waits for its destruction until `destroy_at`.
     pub(crate) fn begin(
         &mut self,
-        id: EpochId,
+        (id, custody): (EpochId, &str),
         now: Timestamp,
         length: Duration,
         destroy_at: Timestamp,
@@ -70,6 +82,7 @@ impl Epochs {
         }
         self.current = Some(Epoch {
             id,
+            custody: Some(custody.into()),
             number,
             opened: now,
             ends: now.plus(length),
@@ -81,9 +94,16 @@ impl Epochs {
 
     /// Ends the current epoch without another.
     pub(crate) fn retire(&mut self, destroy_at: Timestamp) {
-        if let Some(Epoch { id, number, .. }) = self.current.take() {
+        if let Some(Epoch {
+            id,
+            custody,
+            number,
+            ..
+        }) = self.current.take()
+        {
             self.pending.push(Pending {
                 id,
+                custody,
                 number,
                 destroy_at,
             });
@@ -165,7 +185,7 @@ mod tests {
 
     fn begun() -> Epochs {
         let mut epochs = Epochs::default();
-        epochs.begin(id("a"), at(0), HOUR, at(0)).unwrap();
+        epochs.begin((id("a"), "c"), at(0), HOUR, at(0)).unwrap();
         epochs
     }
 
@@ -185,7 +205,9 @@ mod tests {
         let seen = |epochs: &Epochs, now| epochs.exposure(&id("a"), at(now), settle);
         assert_eq!(seen(&epochs, 0), BackupExposure::Until(at(3610)));
         assert_eq!(seen(&epochs, 5000), BackupExposure::Until(at(5010)));
-        epochs.begin(id("b"), at(5000), HOUR, at(5010)).unwrap();
+        epochs
+            .begin((id("b"), "c"), at(5000), HOUR, at(5010))
+            .unwrap();
         assert_eq!(epochs.current.as_ref().unwrap().number, 2);
         assert_eq!(seen(&epochs, 5000), BackupExposure::Until(at(5010)));
         let how = Destruction::Scheduled { at: at(9000) };
@@ -199,7 +221,7 @@ mod tests {
         let mut epochs = begun();
         let refused = (0..100).find(|number| {
             let next = id(&format!("n{number}"));
-            epochs.begin(next, at(1), HOUR, at(1)).is_err()
+            epochs.begin((next, "c"), at(1), HOUR, at(1)).is_err()
         });
         assert_eq!(refused, Some(MAX_PENDING as i32));
     }

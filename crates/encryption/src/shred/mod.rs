@@ -16,7 +16,7 @@ mod store;
 pub(crate) mod wire;
 
 pub use config::{Approvers, ShredConfig};
-pub(crate) use epochs::Epochs;
+pub(crate) use epochs::{Epochs, Pending};
 pub use facts::{BackupExposure, ShredFacts, ShredTarget};
 pub(crate) use hold::Holds;
 pub use hold::LegalHold;

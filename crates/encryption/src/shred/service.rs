@@ -187,7 +187,9 @@ pub trait Shredding: Component {
     ///
     /// # Errors
     /// [`CryptoError::Unverified`] if a key did not come back as it went in; [`CryptoError::Conflict`]
-    /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there; errors
+    /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there;
+    /// [`CryptoError::ForeignCustody`] if an old key was made in another custody, which is still there: call
+    /// it once in a process that has that custody; errors
     /// of the store and of the custody.
     async fn end_shred_epoch(
         &self,

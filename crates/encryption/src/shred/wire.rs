@@ -79,6 +79,8 @@ struct WireEpochs {
 #[derive(Serialize, Deserialize)]
 struct WireEpoch {
     id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    custody: Option<Box<str>>,
     number: u64,
     opened: i64,
     ends: i64,
@@ -89,6 +91,8 @@ struct WireEpoch {
 #[derive(Serialize, Deserialize)]
 struct WirePending {
     id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    custody: Option<Box<str>>,
     number: u64,
     destroy_at: i64,
 }
@@ -106,6 +110,7 @@ impl Stored for Epochs {
     fn write(&self) -> Result<Vec<u8>, CryptoError> {
         let pending = self.pending.iter().map(|one| WirePending {
             id: one.id.to_string(),
+            custody: one.custody.clone(),
             number: one.number,
             destroy_at: one.destroy_at.nanos(),
         });
@@ -118,6 +123,7 @@ impl Stored for Epochs {
         encode(WireEpochs {
             current: self.current.as_ref().map(|one| WireEpoch {
                 id: one.id.to_string(),
+                custody: one.custody.clone(),
                 number: one.number,
                 opened: one.opened.nanos(),
                 ends: one.ends.nanos(),
@@ -137,6 +143,7 @@ impl Stored for Epochs {
         let current = wire.current.map(|one| {
             Ok::<_, CryptoError>(Epoch {
                 id: epoch_id(&one.id)?,
+                custody: one.custody,
                 number: one.number,
                 opened: Timestamp::from_nanos(one.opened),
                 ends: Timestamp::from_nanos(one.ends),
@@ -147,6 +154,7 @@ impl Stored for Epochs {
         let pending = wire.pending.into_iter().map(|one| {
             Ok::<_, CryptoError>(Pending {
                 id: epoch_id(&one.id)?,
+                custody: one.custody,
                 number: one.number,
                 destroy_at: Timestamp::from_nanos(one.destroy_at),
             })

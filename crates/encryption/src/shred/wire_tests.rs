@@ -32,6 +32,7 @@ fn epochs() -> Epochs {
     Epochs {
         current: Some(Epoch {
             id: id("c"),
+            custody: Some("keyring:1".into()),
             number: 3,
             opened: at(1),
             ends: at(2),
@@ -40,6 +41,7 @@ fn epochs() -> Epochs {
         }),
         pending: vec![Pending {
             id: id("b"),
+            custody: None,
             number: 2,
             destroy_at: at(9),
         }],

@@ -53,8 +53,13 @@ impl SubjectSlot {
         Ok(())
     }
 
-    pub(crate) fn put(&self, live: Arc<LiveSubject>) {
+    /// Puts a fetched key at hand.
+    ///
+    /// # Errors
+    /// As [`Self::usable`], if it was destroyed or the vault closed meanwhile. It is not kept then.
+    pub(crate) fn put(&self, live: Arc<LiveSubject>) -> Result<(), SealError> {
         self.live.store(Some(live));
+        self.usable().inspect_err(|_| self.forget())
     }
 
     /// Lets the next who asks look at the store.

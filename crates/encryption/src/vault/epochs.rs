@@ -17,7 +17,7 @@ use crate::epoch::EpochId;
 use crate::error::CryptoError;
 use crate::live::Reader;
 use crate::shred::wire::Stored as _;
-use crate::shred::{EpochEnded, EpochStatus, Epochs, Found, Shreds, events, require};
+use crate::shred::{EpochEnded, EpochStatus, Epochs, Found, Pending, Shreds, events, require};
 use crate::subject::{self, Owner, SUBJECT, SubjectKey, SubjectRecord};
 
 /// What became of one subject's record.
@@ -78,7 +78,8 @@ impl Inner {
             version,
         } = found;
         let destroy_at = now.plus(settings.epoch_settle);
-        let begun = match epochs.begin(id.clone(), now, settings.epoch_length, destroy_at) {
+        let made = (id.clone(), custody.custody_id());
+        let begun = match epochs.begin(made, now, settings.epoch_length, destroy_at) {
             Ok(()) => self.replace_epochs(scope, version, &epochs).await,
             refused => refused,
         };
@@ -306,11 +307,19 @@ impl Inner {
             let Found { value, version } = self.shreds.epochs(scope).await?;
             let mut epochs = value;
             let now = self.emitter.clock().wall();
-            let mut waiting = epochs.pending.iter();
-            let due = waiting.find(|one| one.destroy_at <= now && !named.contains(&one.id));
-            let Some(due) = due.cloned() else {
+            let is_due = |one: &&Pending| one.destroy_at <= now && !named.contains(&one.id);
+            let (ours, others): (Vec<_>, Vec<_>) = epochs
+                .pending
+                .iter()
+                .filter(is_due)
+                .partition(|one| one.lies_in(custody.custody_id()));
+            let Some(due) = ours.first().copied().cloned() else {
                 ended.waiting = epochs.pending.len();
-                return Ok(());
+                // Another custody would call them gone because it never had them.
+                return match others.is_empty() {
+                    true => Ok(()),
+                    false => Err(CryptoError::ForeignCustody),
+                };
             };
             events::epoch_destroyed(&self.emitter, cx, scope, (&due.id, due.number))
                 .await

@@ -165,6 +165,7 @@ impl Inner {
         if of.suite == Suite::Deterministic && !keyset.lacks(role.name()) {
             return Err(SealError::Unsupported.into());
         }
+        keyset.make_room(keys.len());
         if keyset.keys.len().saturating_add(keys.len()) > crate::MAX_KEYS {
             return Err(SealError::LimitExceeded.into());
         }

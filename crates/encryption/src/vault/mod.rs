@@ -21,7 +21,6 @@ pub use turning::Rewraps;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use eonpro_core::component::{Component, Fitness, Health, Posture, Validation};
@@ -29,9 +28,7 @@ use eonpro_core::event::Emitter;
 use eonpro_core::id::SubjectId;
 use eonpro_core::phi::Cell;
 use eonpro_core::port::kv::{KeyValue, Version};
-use eonpro_core::port::{
-    KeyPurpose, Observer, Operation, Rate, SealError, SealScope, Signer, Timer,
-};
+use eonpro_core::port::{KeyPurpose, Observer, Operation, SealError, SealScope, Signer, Timer};
 use eonpro_core::secret::{KeyBytes, SecretBytes};
 use eonpro_core::time::Monotonic;
 use eonpro_core::{TenantScope, task};
@@ -292,7 +289,13 @@ impl Inner {
         if let Some(live) = slot.fresh(self.now()) {
             return Ok(live);
         }
-        self.catch_up(scope, slot).await
+        let live = self.catch_up(scope, slot).await?;
+        if let Some(id) = slot.take_wanted()
+            && live.key(id).is_none()
+        {
+            self.cache.unknowns.remember(scope, id, self.now());
+        }
+        Ok(live)
     }
 
     /// Near the end of a lease one task renews it, so that nobody has to wait for the root key.
@@ -349,6 +352,7 @@ impl Inner {
         TenantCipher {
             live,
             slot,
+            unknowns: Arc::clone(&self.cache.unknowns),
             scope: SealScope::from(scope),
             cx: scope.cx().clone(),
             clock: Arc::clone(self.emitter.clock()),
@@ -424,7 +428,9 @@ impl Inner {
             self.config.primitives,
         )?;
         let live = Arc::new(live);
-        slot.put(Arc::clone(&live));
+        slot.put(Arc::clone(&live))?;
+        // A place that came into being after the close was not told of it.
+        self.check_open().inspect_err(|_| slot.close())?;
         Ok(live)
     }
 
@@ -475,20 +481,13 @@ impl Inner {
         id: KeyId,
         live: Arc<LiveKeys>,
     ) -> Result<Arc<LiveKeys>, CryptoError> {
-        let now = self.now();
-        let rate = Rate {
-            burst: self.config.unknown_key_rate,
-            period: Duration::from_secs(1),
-        };
-        if id == KeyId::AT_HAND
-            || self.cache.is_unknown(scope, id, now)
-            || !self.cache.slot(scope).may_look(rate, now)
-        {
+        let (slot, unknowns) = (self.cache.slot(scope), &self.cache.unknowns);
+        if !unknowns.may_look(&slot, scope, id, self.now()) {
             return Ok(live);
         }
         let live = self.renewed(scope, live.version).await?;
         if live.key(id).is_none() {
-            self.cache.remember_unknown(scope, id, self.now());
+            unknowns.remember(scope, id, self.now());
         }
         Ok(live)
     }
@@ -502,6 +501,10 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "close_tests.rs"]
+mod close_tests;
 
 impl From<Cause> for CryptoError {
     fn from(cause: Cause) -> Self {

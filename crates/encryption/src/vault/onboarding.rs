@@ -183,6 +183,7 @@ impl Inner {
         let mut keyset = Keyset {
             root: root.id().as_str().into(),
             keys: Vec::new(),
+            pruned: Vec::new(),
             also: Vec::new(),
             low_cardinality: Vec::new(),
             indexes: Vec::new(),

@@ -26,14 +26,17 @@ impl Inner {
         self.check_open()?;
         if to == KeyState::Drained {
             let (keyset, _) = self.keysets.live(scope).await?;
-            self.check_subjects_elsewhere(scope, data_key(&keyset, id)?)
-                .await?;
+            if let Some(stored) = keyset.keys.iter().find(|key| key.id == id) {
+                self.check_subjects_elsewhere(scope, stored).await?;
+            }
         }
         let (from, now) = self.commit_state(scope, id, to, means).await?;
         if !to.opens() {
             self.tell_others(scope, ShredTarget::Tenant).await;
         }
-        if from != to {
+        if let Some(now) = now
+            && from != to
+        {
             events::state_changed(&self.emitter, cx, scope, &now, from)
                 .await
                 .map_err(CryptoError::Unaudited)?;
@@ -49,7 +52,11 @@ impl Inner {
         approval: ShredApproval,
     ) -> Result<(), CryptoError> {
         self.check_open()?;
+        self.check_approvers(&approval)?;
         let (keyset, _) = self.keysets.live(scope).await?;
+        if keyset.was_pruned(id) {
+            return Ok(());
+        }
         let stored = data_key(&keyset, id)?;
         if stored.state == KeyState::Destroyed {
             return Ok(());
@@ -90,23 +97,31 @@ impl Inner {
         }
     }
 
+    /// The state from before, and the key as it is now, unless it was pruned.
     async fn commit_state(
         &self,
         scope: SealScope,
         id: KeyId,
         to: KeyState,
         means: Means,
-    ) -> Result<(KeyState, StoredKey), CryptoError> {
+    ) -> Result<(KeyState, Option<StoredKey>), CryptoError> {
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let expires = self.lease();
             slot.begin_fetch();
             let (mut keyset, before) = self.keysets.live(scope).await?;
+            if keyset.was_pruned(id) {
+                let from = KeyState::Destroyed;
+                return match to {
+                    KeyState::Destroyed => Ok((from, None)),
+                    _ => Err(CryptoError::KeyState { from, to }),
+                };
+            }
             let stored = data_key(&keyset, id)?;
             let from = stored.state;
             if from == to {
-                return Ok((from, stored.clone()));
+                return Ok((from, Some(stored.clone())));
             }
             allow(stored, to, means)?;
             let now = change(&mut keyset, id, to)?;
@@ -116,7 +131,7 @@ impl Inner {
             };
             let kek = self.wrapping_key(scope, &keyset).await?;
             self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
-            return Ok((from, now));
+            return Ok((from, Some(now)));
         }
         Err(CryptoError::Conflict)
     }

@@ -270,7 +270,8 @@ impl Inner {
             announced: key.announced,
             expires,
         });
-        slot.put(Arc::clone(&live));
+        slot.put(Arc::clone(&live))?;
+        self.check_open().inspect_err(|_| slot.close())?;
         Ok(live)
     }
 }

@@ -242,7 +242,10 @@ impl Inner {
             }
             proven += 1;
         }
-        if proven != after.data_keys().count() || after.indexes != before.indexes {
+        if proven != after.data_keys().count()
+            || after.indexes != before.indexes
+            || !before.keys.iter().all(|key| after.has(key.id))
+        {
             return Err(CryptoError::Unverified);
         }
         Ok(after)

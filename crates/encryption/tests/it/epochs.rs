@@ -119,7 +119,7 @@ async fn a_keyring_of_version_1_opens_and_becomes_version_2_with_its_first_epoch
 
     let opened = Keyring::open(&path, &secret("old")).await.unwrap();
     assert_eq!(opened.epochs().await.unwrap(), []);
-    let none = EpochId::new("none").unwrap();
+    let none = EpochId::new(&format!("epoch:{:032x}", 7)).unwrap();
     opened.destroy(&none).await.unwrap();
     assert_eq!(json_of(&path)["version"], 1);
     let epoch = opened.create().await.unwrap();

@@ -1,16 +1,20 @@
 //! Who may shred what and when: approvals, deadlines, holds, entries and receipts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use eonpro_core::event::{Code, Outcome};
 use eonpro_core::identity::ActorKind;
 use eonpro_core::port::kv::{Key, Partition, Transaction};
-use eonpro_core::port::{SealError, Signer as _};
+use eonpro_core::port::{SealError, SealScope, Sealer as _, Signer as _};
 use eonpro_encryption::{
     Approvers, BackupExposure, CryptoError, Encryption as _, EncryptionConfig, ShredApproval,
     ShredReceipt, ShredRefusal, ShredState, ShredTarget, Shredding as _, Subjects as _,
+    TenantRoots, Vault, VaultOptions,
 };
+use eonpro_testkit::scope;
 
+use crate::support::{CountingRoot, RECORDS};
 use crate::wards::{REASON, TestSigner, Ward, decider, patient, person, target};
 
 const CASE: Code = Code::constant("case-7");
@@ -122,6 +126,7 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         let sealed = ward.seal(1, b"x").await;
         let request = ward.approved(target(1)).await;
         hold(&ward, held).await;
+        ward.sink.clear();
         assert_eq!(refusal(ward.carry_out(&request).await), ShredRefusal::Held);
         let approval = ShredApproval {
             approver: person("one").actor().id.clone(),
@@ -130,8 +135,8 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         let scope = ward.scope();
         let direct = ward.vault.shred(&person("clerk"), scope, approval).await;
         assert_eq!(refusal(direct), ShredRefusal::Held);
-        use eonpro_core::port::Sealer as _;
         assert!(ward.vault.destroy_scope(scope).await.is_err());
+        assert!(ward.sink.codes().is_empty(), "told before it is refused");
         assert_eq!(ward.open(1, &sealed).await.unwrap(), b"x");
 
         // The request is over; lifted, it takes a new one with new approvals.
@@ -143,6 +148,66 @@ async fn a_hold_refuses_every_way_to_shred_what_it_covers() {
         ward.shred(1).await;
         assert!(ward.open(1, &sealed).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_hold_keeps_single_keys_too() {
+    for held in [target(1), ShredTarget::Tenant] {
+        let ward = Ward::build().await;
+        let (cx, scope) = (person("clerk"), ward.scope());
+        let turned = ward.vault.turn_epoch(&cx, scope, RECORDS.into()).await;
+        let old = turned.unwrap().old;
+        ward.mark_drained(old).await;
+        hold(&ward, held).await;
+        ward.sink.clear();
+        let approval = ShredApproval {
+            approver: person("one").actor().id.clone(),
+            second_approver: None,
+        };
+        let refused = ward.vault.destroy_key(&cx, scope, old, approval.clone());
+        assert_eq!(refusal(refused.await), ShredRefusal::Held);
+        assert!(ward.sink.codes().is_empty(), "told before it is refused");
+        lift(&ward, held).await;
+        ward.vault
+            .destroy_key(&cx, scope, old, approval)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_tenants_receipt_names_the_custody_in_which_its_keys_lay() {
+    let ward = Ward::build().await;
+    let (roots, tenant) = (Arc::new(TenantRoots::new()), scope(2));
+    roots.set(tenant.tenant(), Some(CountingRoot::new()));
+    let (parts, shredding) = ward.parts();
+    let options = VaultOptions {
+        roots: Arc::<TenantRoots>::clone(&roots),
+        shredding: Some(shredding),
+        ..VaultOptions::default()
+    };
+    let vault = Vault::open_with(parts, options).await.unwrap();
+    let (theirs, at) = (SealScope::from(&tenant), ShredTarget::Tenant);
+    vault.provision(theirs).await.unwrap();
+    // Back to the root of all: what is wrapped lies under their own until the next rewrap.
+    roots.set(tenant.tenant(), None);
+    let request = vault
+        .request_shred(&person("asks"), theirs, at, REASON)
+        .await
+        .unwrap();
+    for name in ["one", "two"] {
+        vault
+            .approve_shred(&person(name), theirs, at, request.id)
+            .await
+            .unwrap();
+    }
+    ward.clock.advance(Duration::from_secs(24 * 3600));
+    let receipt = vault
+        .carry_out_shred(&person("clerk"), theirs, at, request.id)
+        .await
+        .unwrap();
+    assert_eq!(&*receipt.facts.custody, "counting");
+    receipt.verify(&ward.signer.public_key()).unwrap();
 }
 
 #[tokio::test]
@@ -294,12 +359,32 @@ async fn a_receipt_shreds_again_what_a_restored_backup_brought_back() {
     };
     let refused = other.honour_receipt(&clerk, scope, &forged).await;
     assert!(matches!(refused, Err(CryptoError::Receipt(_))));
+    let elsewhere = SealScope::from(&eonpro_testkit::scope(2));
+    let refused = other.honour_receipt(&clerk, elsewhere, &receipt).await;
+    assert!(matches!(refused, Err(CryptoError::Receipt(_))));
     other.honour_receipt(&clerk, scope, &receipt).await.unwrap();
     let opened = crate::wards::open_in(&other, &ward.tenant, 1, &sealed).await;
     assert!(opened.is_err());
     // And the epoch ends because of it.
     let epoch = other.shred_epoch(scope).await.unwrap().unwrap();
     assert_eq!(epoch.shredded, 1);
+}
+
+#[tokio::test]
+async fn a_hold_refuses_a_receipt_before_anything_is_told() {
+    let ward = Ward::build().await;
+    let sealed = ward.seal(1, b"x").await;
+    let backup = ward.table.backup().await;
+    let receipt = ward.shred(1).await;
+    ward.table.restore(&backup).await;
+    let (other, cx) = (ward.another_process().await, person("clerk"));
+    hold(&ward, target(1)).await;
+    ward.sink.clear();
+    let refused = other.honour_receipt(&cx, ward.scope(), &receipt).await;
+    assert_eq!(refusal(refused), ShredRefusal::Held);
+    assert!(ward.sink.codes().is_empty());
+    let opened = crate::wards::open_in(&other, &ward.tenant, 1, &sealed).await;
+    assert_eq!(opened.unwrap(), b"x");
 }
 
 #[tokio::test]
@@ -321,6 +406,39 @@ async fn a_direct_shred_names_two_persons_where_the_configuration_says_so() {
     let same = shred(Some(name("one"))).await;
     assert_eq!(refusal(same), ShredRefusal::SameApprover);
     shred(Some(name("two"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_single_key_is_destroyed_by_as_many_persons_as_a_tenants() {
+    for approvers in [Approvers::One, Approvers::Two] {
+        let mut config = EncryptionConfig::default();
+        config.shred.direct_approvers = approvers;
+        let ward = Ward::with(config).await;
+        let (cx, scope) = (person("clerk"), ward.scope());
+        let turned = ward.vault.turn_epoch(&cx, scope, RECORDS.into()).await;
+        let old = turned.unwrap().old;
+        ward.mark_drained(old).await;
+        ward.sink.clear();
+        let name = |name: &str| person(name).actor().id.clone();
+        let destroy = |second| {
+            let approval = ShredApproval {
+                approver: name("one"),
+                second_approver: second,
+            };
+            ward.vault.destroy_key(&cx, scope, old, approval)
+        };
+        if approvers == Approvers::Two {
+            let missing = ShredRefusal::TooFewApprovals;
+            assert_eq!(refusal(destroy(None).await), missing);
+            let same = destroy(Some(name("one"))).await;
+            assert_eq!(refusal(same), ShredRefusal::SameApprover);
+            assert!(ward.sink.codes().is_empty());
+            destroy(Some(name("two"))).await.unwrap();
+        } else {
+            destroy(None).await.unwrap();
+        }
+        assert_eq!(ward.sink.codes(), ["KEY-003"]);
+    }
 }
 
 #[tokio::test]

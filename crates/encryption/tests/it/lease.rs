@@ -125,6 +125,55 @@ async fn forged_key_ids_cost_no_more_reads_of_the_key_store_than_the_rate_allows
     assert_eq!(&**opened.await.unwrap(), b"y");
 }
 
+#[tokio::test]
+async fn forged_key_ids_that_a_cipher_is_given_cost_no_more_reads_than_the_rate_allows_either() {
+    let ours = scope(1);
+    let house = House::with_tenants(&[&ours]).await;
+    let cipher = house.vault.warm(&ours).await.unwrap();
+    let sealed = cipher.seal(RECORDS, &cell(b"r"), b"x").unwrap();
+    let forge = |id: u32| {
+        let mut value = sealed.clone();
+        value[1..5].copy_from_slice(&id.to_be_bytes());
+        let refused = cipher.open(RECORDS, &cell(b"r"), &value);
+        assert!(matches!(refused, Err(SealError::Authentication)));
+    };
+    // Finds that the keys were announced since, and fetches them once more.
+    forge(1000);
+    house.vault.warm(&ours).await.unwrap();
+    house.advance(Duration::from_secs(1));
+    let before = house.store.reads();
+    let rate = usize::try_from(EncryptionConfig::default().unknown_key_rate).unwrap();
+    for forged in 1..1000_u32 {
+        forge(forged);
+        house.vault.warm(&ours).await.unwrap();
+    }
+    assert_eq!(house.store.reads() - before, rate);
+
+    // What was looked for is believed to be unknown for a while, whoever asks.
+    house.advance(Duration::from_secs(1));
+    let before = house.store.reads();
+    for _ in 0..10 {
+        forge(7);
+        house.vault.warm(&ours).await.unwrap();
+    }
+    assert_eq!(house.store.reads() - before, 0);
+    house.advance(Duration::from_secs(5));
+    forge(7);
+    house.vault.warm(&ours).await.unwrap();
+    assert_eq!(house.store.reads() - before, 1);
+
+    // A key that another process made is found at the next look.
+    let other = house.another_process().await;
+    let turned = other.turn_epoch(ours.cx(), (&ours).into(), RECORDS.into());
+    turned.await.unwrap();
+    let theirs = other.warm(&ours).await.unwrap();
+    let fresh = theirs.seal(RECORDS, &cell(b"r"), b"y").unwrap();
+    assert!(cipher.open(RECORDS, &cell(b"r"), &fresh).is_err());
+    house.vault.warm(&ours).await.unwrap();
+    let opened = cipher.open(RECORDS, &cell(b"r"), &fresh);
+    assert_eq!(&**opened.unwrap(), b"y");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_cold_callers_of_one_tenant_cost_one_unwrapping() {
     let ours = scope(1);

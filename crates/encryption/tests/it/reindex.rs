@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eonpro_core::component::Component as _;
 use eonpro_core::phi::{Column, IndexDef, IndexPart, Normalizer, Table};
 use eonpro_core::port::Sealer as _;
 use eonpro_encryption::{
@@ -90,6 +91,66 @@ async fn an_index_gets_its_next_version_and_every_row_is_found_throughout() {
         assert_eq!(columns["ssn_odd"], None);
         assert_eq!(columns["ssn_even"].as_ref().unwrap()[0], 2);
     }
+}
+
+const YEAR_INDEX: IndexDef = IndexDef {
+    name: "year",
+    parts: &[IndexPart {
+        column: SSN,
+        normalizer: Normalizer::Year,
+    }],
+    ..SSN_INDEX
+};
+
+#[tokio::test]
+async fn a_row_whose_text_has_no_token_is_named_and_does_not_keep_the_others_from_theirs() {
+    let ours = scope(1);
+    let house = House::with_tenants(&[&ours]).await;
+    let rows = Arc::new(MemoryRows::new("patients", &[SSN], &[ODD, EVEN]));
+    let fill = async |number: usize, text: &str| {
+        let place = row(number);
+        let sealed = house
+            .vault
+            .seal((&ours).into(), RECORDS, &cell(&place), text.as_bytes())
+            .await;
+        rows.put(&ours, &place, "ssn", &sealed.unwrap());
+        rows.put(&ours, &place, "ssn_odd", b"\x01token");
+    };
+    for number in 0..8 {
+        let text = match number {
+            3 => "no date".to_owned(),
+            6 => "x".repeat(64 * 1024 + 1),
+            _ => "1985-03-01".to_owned(),
+        };
+        fill(number, &text).await;
+    }
+    let rotator = Rotator::new(RotatorParts {
+        vault: house.vault.clone(),
+        sources: vec![Arc::<MemoryRows>::clone(&rows)],
+        config: few(),
+    })
+    .unwrap();
+    let kind = RotationKind::Reindex(IndexColumns::of_text(&YEAR_INDEX, ODD, EVEN));
+    rotator.plan(&ours, &kind).await.unwrap();
+    let status = drive(&house, rotator.run(&ours, &kind)).await.unwrap();
+    assert_eq!((status.phase, status.unopened), (Phase::Failed, 2));
+    assert_eq!((status.updated, status.remaining), (6, 2));
+    let positions: Vec<_> = status.failed.iter().map(|row| row.position).collect();
+    assert_eq!(positions, [4, 7]);
+    for number in [0, 1, 2, 4, 5, 7] {
+        let token = rows.get(&ours, &row(number), "ssn_even");
+        assert_eq!(token.unwrap().first(), Some(&2));
+    }
+
+    for number in [3, 6] {
+        fill(number, "1990").await;
+    }
+    rotator.resume(&ours, &kind).await.unwrap();
+    let status = drive(&house, rotator.run(&ours, &kind)).await.unwrap();
+    assert_eq!(status.phase, Phase::Completed);
+    // Such a text is no sign of tampering.
+    house.vault.close().await;
+    assert!(!house.sink.codes().contains(&"KEY-005"));
 }
 
 #[tokio::test]

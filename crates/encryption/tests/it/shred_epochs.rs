@@ -1,11 +1,14 @@
 //! The end of a shred epoch: survivors move, copies die, and no crash loses anybody.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eonpro_core::port::kv::{Key, Partition, Transaction};
+use eonpro_encryption::backend::EphemeralEpochs;
 use eonpro_encryption::{
     BackupExposure, CryptoError, Encryption as _, EncryptionConfig, EpochKeys as _, KeyPurpose,
-    KeyState, ShredTarget, Shredding as _, Subjects as _,
+    KeyState, ShredTarget, Shredding as _, Subjects as _, Vault,
 };
 
 use crate::wards::{Ward, open_in, patient, person, target};
@@ -106,6 +109,8 @@ async fn a_tenant_that_was_shredded_while_the_custody_failed_stays_due() {
         assert!(done.is_err(), "no crash fell between the two");
         calls += 1;
     }
+    let signed = ward.signer.signed.load(Ordering::SeqCst);
+    assert_eq!(signed, 0, "a receipt before the epochs are gone");
     let now = ward.clock_now();
     assert_eq!(ward.vault.shred_epochs_due(now).await.unwrap().len(), 1);
     assert_eq!(ward.end_epoch().await.destroyed.len(), 1);
@@ -324,24 +329,12 @@ async fn patients_move_off_a_compromised_key_and_only_then_it_may_go() {
 
 #[tokio::test]
 async fn a_key_under_which_a_patients_key_lies_is_not_destroyed_even_if_it_counts_as_drained() {
-    use eonpro_core::port::kv::{Key, KeyValue as _, Partition, Transaction};
     let ward = Ward::build().await;
     ward.seal(1, b"x").await;
     let (cx, subject) = (person("clerk"), KeyPurpose::new("subject"));
     let turned = ward.vault.turn_epoch(&cx, ward.scope(), subject.into());
     let old = turned.await.unwrap().old;
-    // As a scan of tables would have left it, which sees no patient's key.
-    let text = ward.table.text(&ward.tenant, "keyset").await.unwrap();
-    let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for key in record["keys"].as_array_mut().unwrap() {
-        if key["id"] == old.to_string() {
-            key["state"] = "drained".into();
-        }
-    }
-    let partition = Partition::tenant(ward.tenant.tenant(), "encryption");
-    let key = Key::new(b"keyset".as_slice()).unwrap();
-    let doctored = Transaction::new().put(key, record.to_string().into_bytes());
-    ward.table.commit(&partition, doctored).await.unwrap();
+    ward.mark_drained(old).await;
     let other = ward.another_process().await;
     let approval = eonpro_encryption::ShredApproval {
         approver: eonpro_core::id::ActorId::new("dr-grey").unwrap(),
@@ -352,4 +345,126 @@ async fn a_key_under_which_a_patients_key_lies_is_not_destroyed_even_if_it_count
     ward.end_epoch().await;
     let done = other.destroy_key(&cx, ward.scope(), old, approval).await;
     assert!(done.is_ok(), "{done:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_an_epoch_is_not_claimed_by_a_custody_that_never_had_it() {
+    let ward = Ward::build().await;
+    ward.seal(1, b"x").await;
+    ward.shred(1).await;
+    let old = ward
+        .vault
+        .shred_epoch(ward.scope())
+        .await
+        .unwrap()
+        .unwrap()
+        .id;
+    let (parts, mut shredding) = ward.parts();
+    shredding.epochs = Arc::new(EphemeralEpochs::new());
+    let elsewhere = Vault::open_with_epochs(parts, shredding).await.unwrap();
+    ward.sink.clear();
+    let cx = person("clerk");
+    let refused = elsewhere.end_shred_epoch(&cx, ward.scope());
+    assert!(matches!(refused.await, Err(CryptoError::ForeignCustody)));
+    assert!(!ward.sink.codes().contains(&"KEY-003"));
+    let status = ward.vault.shred_epoch(ward.scope()).await.unwrap();
+    assert_eq!(status.unwrap().pending, std::slice::from_ref(&old));
+    assert!(!ward.custody.keys.is_wiped(&old));
+
+    let ended = ward.end_epoch().await;
+    assert_eq!(ended.destroyed, std::slice::from_ref(&old));
+    assert!(ward.custody.keys.is_wiped(&old));
+}
+
+/// A transaction that writes the tenant's record of epochs.
+fn put_epochs(ward: &Ward, record: &serde_json::Value) -> (Partition, Transaction) {
+    let partition = Partition::tenant(ward.tenant.tenant(), "encryption");
+    let key = Key::new(b"epoch".as_slice()).unwrap();
+    let tx = Transaction::new().put(key, record.to_string().into_bytes());
+    (partition, tx)
+}
+
+#[tokio::test]
+async fn of_two_patients_shredded_at_once_both_count_for_their_epoch() {
+    let ward = Ward::build().await;
+    for number in [1, 2] {
+        ward.seal(number, b"x").await;
+    }
+    ward.shred(2).await;
+    let request = ward.approved(target(1)).await;
+    let text = ward.table.text(&ward.tenant, "epoch").await.unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    record["current"]["shredded"] = 7.into();
+    let (partition, tx) = put_epochs(&ward, &record);
+    ward.table.meddle(partition, tx, 0);
+    ward.carry_out(&request).await.unwrap();
+    let epoch = ward.vault.shred_epoch(ward.scope()).await.unwrap().unwrap();
+    assert_eq!(epoch.shredded, 8);
+}
+
+#[tokio::test]
+async fn whoever_loses_the_race_for_an_epoch_leaves_no_key_behind() {
+    let ward = Ward::build().await;
+    let theirs = ward.custody.keys.create().await.unwrap();
+    let record = serde_json::json!({
+        "v": 1, "pending": [], "gone": [], "current": {
+            "id": theirs.as_str(), "number": 1, "opened": 0, "ends": i64::MAX, "shredded": 0,
+            "announced": true,
+        },
+    });
+    // The tenant's key of patients' keys is there: the epoch is the next commit.
+    let subject = KeyPurpose::new("subject");
+    let cipher = ward.vault.warm_for(&ward.tenant, &[subject.into()]).await;
+    drop(cipher.unwrap());
+    let (partition, tx) = put_epochs(&ward, &record);
+    ward.table.meddle(partition, tx, 0);
+    ward.seal(1, b"x").await;
+    assert_eq!(ward.custody.keys.epochs().await.unwrap(), [theirs]);
+}
+
+#[tokio::test]
+async fn the_epochs_of_a_shredded_tenant_wait_for_nobody() {
+    let mut config = EncryptionConfig::default();
+    config.shred.epoch_settle = Duration::from_secs(3600);
+    let ward = Ward::with(config).await;
+    ward.seal(1, b"x").await;
+    let epoch = ward
+        .vault
+        .shred_epoch(ward.scope())
+        .await
+        .unwrap()
+        .unwrap()
+        .id;
+    let request = ward.approved(ShredTarget::Tenant).await;
+    ward.clock.advance(Duration::from_secs(24 * 3600));
+    ward.carry_out(&request).await.unwrap();
+    assert!(ward.custody.keys.is_wiped(&epoch));
+}
+
+#[tokio::test]
+async fn an_epoch_key_is_destroyed_only_after_its_entry() {
+    let mut config = EncryptionConfig::default();
+    config.shred.epoch_settle = Duration::from_secs(3600);
+    let ward = Ward::with(config).await;
+    ward.seal(1, b"x").await;
+    let old = ward
+        .vault
+        .shred_epoch(ward.scope())
+        .await
+        .unwrap()
+        .unwrap()
+        .id;
+    // The next epoch stands and is announced; the old one waits.
+    assert_eq!(ward.end_epoch().await.waiting, 1);
+    ward.clock.advance(Duration::from_secs(3600));
+    ward.sink.set_down(true);
+    let cx = person("clerk");
+    let refused = ward.vault.end_shred_epoch(&cx, ward.scope()).await;
+    assert!(
+        matches!(refused, Err(CryptoError::Unrecorded(_))),
+        "{refused:?}"
+    );
+    assert!(!ward.custody.keys.is_wiped(&old));
+    ward.sink.set_down(false);
+    assert_eq!(ward.end_epoch().await.destroyed, [old]);
 }

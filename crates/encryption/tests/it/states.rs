@@ -1,7 +1,11 @@
 //! What a key may still do, and how that changes.
 
+use eonpro_core::TenantScope;
+use eonpro_core::port::kv::{Key, KeyValue as _, Partition, Transaction};
 use eonpro_core::port::{SealError, SealScope, Sealer as _};
-use eonpro_encryption::{CryptoError, Encryption as _, KeyId, KeyRole, KeyState, ShredApproval};
+use eonpro_encryption::{
+    CryptoError, Encryption as _, KeyId, KeyRole, KeyState, MAX_KEYS, ShredApproval,
+};
 use eonpro_testkit::scope;
 
 use crate::support::{House, RECORDS, cell, chore};
@@ -177,4 +181,60 @@ async fn a_value_is_stale_once_its_epoch_is_over() {
         assert!(!cipher.is_stale(nothing) && !house.vault.is_stale(ours, nothing));
     }
     assert!(!house.vault.is_stale((&scope(2)).into(), &old));
+}
+
+/// Fills the scope's record up with destroyed keys, as years of turning would; the first has id 1.
+async fn fill_with_destroyed(house: &House, tenant: &TenantScope) {
+    let text = house.record(tenant.into()).await;
+    let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let keys = record["keys"].as_array_mut().unwrap();
+    for id in 1..=MAX_KEYS - keys.len() {
+        keys.push(serde_json::json!({
+            "id": format!("{id:08x}"), "role": "dek", "purpose": "records", "epoch": 0,
+            "state": "destroyed", "created": 0, "wrapped": "", "announced": true,
+        }));
+    }
+    let partition = Partition::tenant(tenant.tenant(), "encryption");
+    let key = Key::new(b"keyset".as_slice()).unwrap();
+    let full = Transaction::new().put(key, record.to_string().into_bytes());
+    house.store.inner.commit(&partition, full).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pruned_key_is_as_destroyed_as_before() {
+    let tenant = scope(1);
+    let house = House::with_tenants(&[&tenant]).await;
+    let (ours, cx, vault) = (SealScope::from(&tenant), chore(), &house.vault);
+    let id = KeyId::from_be_bytes([0, 0, 0, 1]);
+    let mut sealed = vault.seal(ours, RECORDS, &cell(b"r"), b"x").await.unwrap();
+    let kept = sealed.clone();
+    sealed[1..5].copy_from_slice(&id.to_be_bytes());
+    fill_with_destroyed(&house, &tenant).await;
+    let other = house.another_process().await;
+    let seen = async || {
+        let opened = other.open(ours, RECORDS, &cell(b"r"), &sealed).await;
+        let states = other.keys(ours).await.unwrap();
+        let destroyed = other.destroy_key(&cx, ours, id, approval()).await;
+        let reopened = other
+            .set_key_state(&cx, ours, id, KeyState::DecryptOnly)
+            .await;
+        let told = format!("{opened:?} {destroyed:?} {reopened:?}");
+        (told, states.len())
+    };
+    let (before, full) = seen().await;
+    assert_eq!(full, MAX_KEYS);
+    assert!(before.contains("Authentication") && before.contains("from: Destroyed"));
+
+    other.turn_epoch(&cx, ours, RECORDS.into()).await.unwrap();
+    let (after, few) = seen().await;
+    assert_eq!(after, before);
+    // The key-encryption key, eight data keys and the new one.
+    assert_eq!(few, 10);
+    let record = house.record(ours).await;
+    assert!(record.starts_with(r#"{"v":3,"#), "{record}");
+    // And all goes on, a rewrap included.
+    other.rewrap_keys(&cx, ours).await.unwrap();
+    let opened = other.open(ours, RECORDS, &cell(b"r"), &kept).await;
+    assert_eq!(opened.unwrap().as_slice(), b"x");
+    assert_eq!(seen().await.0, before);
 }

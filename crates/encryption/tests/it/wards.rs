@@ -21,7 +21,7 @@ use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_core::{RequestContext, TenantScope};
 use eonpro_encryption::backend::{EphemeralEpochs, EphemeralRoot};
 use eonpro_encryption::{
-    CryptoError, Destruction, EncryptionConfig, EpochId, EpochKeys, RootKey, ShredParts,
+    CryptoError, Destruction, EncryptionConfig, EpochId, EpochKeys, KeyId, RootKey, ShredParts,
     ShredReceipt, ShredRequest, ShredTarget, Shredding as _, Subjects as _, Vault, VaultParts,
     WrapContext,
 };
@@ -70,13 +70,17 @@ pub(crate) fn person(name: &str) -> RequestContext {
 }
 
 #[derive(Debug)]
-pub(crate) struct TestSigner(Ed25519KeyPair);
+pub(crate) struct TestSigner {
+    key: Ed25519KeyPair,
+    pub(crate) signed: AtomicUsize,
+}
 
 impl TestSigner {
     pub(crate) fn new(seed: u8) -> Arc<Self> {
-        Arc::new(Self(
-            Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap(),
-        ))
+        Arc::new(Self {
+            key: Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap(),
+            signed: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -105,10 +109,11 @@ impl Component for TestSigner {
 #[async_trait]
 impl Signer for TestSigner {
     fn public_key(&self) -> [u8; 32] {
-        self.0.public_key().as_ref().try_into().unwrap()
+        self.key.public_key().as_ref().try_into().unwrap()
     }
     async fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        Ok(self.0.sign(message).as_ref().try_into().unwrap())
+        self.signed.fetch_add(1, Ordering::SeqCst);
+        Ok(self.key.sign(message).as_ref().try_into().unwrap())
     }
 }
 
@@ -312,6 +317,9 @@ impl Custody {
 
 #[async_trait]
 impl EpochKeys for Custody {
+    fn custody_id(&self) -> &str {
+        self.keys.custody_id()
+    }
     async fn create(&self) -> Result<EpochId, CryptoError> {
         self.check()?;
         self.keys.create().await
@@ -406,19 +414,24 @@ impl Ward {
 
     /// Another process on the same key table, root and custody.
     pub(crate) async fn another_process(&self) -> Vault {
-        let parts = ShredParts {
+        let (parts, shredding) = self.parts();
+        Vault::open_with_epochs(parts, shredding).await.unwrap()
+    }
+
+    /// What a vault on the same key table and root is made of.
+    pub(crate) fn parts(&self) -> (VaultParts, ShredParts) {
+        let shredding = ShredParts {
             epochs: self.custody.clone(),
             signer: self.signer.clone(),
         };
-        open(
-            &self.root,
-            &self.table,
-            &self.sink,
-            &self.clock,
-            &self.config,
-            parts,
-        )
-        .await
+        let parts = VaultParts {
+            root: Arc::clone(&self.root),
+            state: Arc::<Table>::clone(&self.table),
+            emitter: self.sink.emitter(Arc::<ManualClock>::clone(&self.clock)),
+            observer: Arc::new(NoObserver),
+            config: self.config.clone(),
+        };
+        (parts, shredding)
     }
 
     pub(crate) fn scope(&self) -> SealScope {
@@ -468,6 +481,21 @@ impl Ward {
     pub(crate) async fn shred(&self, number: u128) -> ShredReceipt {
         let request = self.approved(target(number)).await;
         self.carry_out(&request).await.unwrap()
+    }
+
+    /// Marks a key drained as a scan of tables would, in the stored record.
+    pub(crate) async fn mark_drained(&self, id: KeyId) {
+        let text = self.table.text(&self.tenant, "keyset").await.unwrap();
+        let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for key in record["keys"].as_array_mut().unwrap() {
+            if key["id"] == id.to_string() {
+                key["state"] = "drained".into();
+            }
+        }
+        let partition = Partition::tenant(self.tenant.tenant(), "encryption");
+        let key = Key::new(b"keyset".as_slice()).unwrap();
+        let doctored = Transaction::new().put(key, record.to_string().into_bytes());
+        self.table.commit(&partition, doctored).await.unwrap();
     }
 
     pub(crate) async fn end_epoch(&self) -> eonpro_encryption::EpochEnded {

@@ -3,8 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eonpro_core::phi::FieldSealing;
 use eonpro_core::port::{KeyPurpose, SealError, SealScope, Sealer as _};
-use eonpro_encryption::{Encryption as _, EncryptionConfig, KeyState, Vault};
+use eonpro_encryption::{
+    Encryption as _, EncryptionConfig, KeyState, KeyType, Suite, TenantCipher, Vault,
+};
 use eonpro_testkit::scope;
 
 use crate::support::{House, RECORDS, cell, chore};
@@ -97,6 +100,38 @@ async fn a_cipher_stops_at_the_bound_and_the_next_one_seals_in_a_new_epoch() {
 
     let next = house.vault.warm(&scope(1)).await.unwrap();
     assert!(next.seal(RECORDS, &cell(b"r"), b"x").is_ok());
+}
+
+#[tokio::test]
+async fn a_cipher_for_asked_types_comes_with_none_of_their_keys_spent() {
+    let (house, _) = house_of_few().await;
+    let tenant = scope(1);
+    let types = [
+        (KeyPurpose::FILES, Suite::Standard),
+        (KeyPurpose::new("genomic"), Suite::Standard),
+        (RECORDS, Suite::Compact),
+    ]
+    .map(|(purpose, suite)| KeyType { purpose, suite });
+    let seal = |cipher: &TenantCipher, of: KeyType| {
+        let sealing = FieldSealing {
+            suite: of.suite,
+            ..FieldSealing::STANDARD
+        };
+        let mut out = Vec::new();
+        cipher.seal_into(of.purpose, sealing, &cell(b"r"), b"x", &mut out)
+    };
+    let cipher = house.vault.warm_for(&tenant, &types).await.unwrap();
+    for of in types {
+        for _ in 0..8 {
+            seal(&cipher, of).unwrap();
+        }
+        let refused = seal(&cipher, of);
+        assert!(matches!(refused, Err(SealError::LimitExceeded)), "{of:?}");
+    }
+    let next = house.vault.warm_for(&tenant, &types).await.unwrap();
+    for of in types {
+        assert!(seal(&next, of).is_ok(), "{of:?}");
+    }
 }
 
 #[tokio::test]

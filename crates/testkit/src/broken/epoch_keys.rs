@@ -13,6 +13,7 @@ use eonpro_encryption::{
 };
 
 use crate::MemoryEpochs;
+use crate::conformance::epoch_keys::UNIQUE_NAMES;
 
 /// What is wrong with the custody.
 #[non_exhaustive]
@@ -50,11 +51,17 @@ pub enum EpochDefect {
     MistakesTheUnknown,
     /// Gives ids of destroyed epochs again.
     RepeatsIds,
+    /// Calls what cannot be its own destroyed.
+    DestroysTheForeign,
+    /// Each handle has a name of its own.
+    RenamesItself,
+    /// Has the name that all others have.
+    SharesItsName,
 }
 
 impl EpochDefect {
     /// Every defect.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::IgnoresContext,
         Self::ReturnsAnotherKey,
         Self::SharesOneKey,
@@ -71,6 +78,9 @@ impl EpochDefect {
         Self::DestroysOnce,
         Self::MistakesTheUnknown,
         Self::RepeatsIds,
+        Self::DestroysTheForeign,
+        Self::RenamesItself,
+        Self::SharesItsName,
     ];
 
     /// The check of the suite that is there to catch it.
@@ -93,6 +103,11 @@ impl EpochDefect {
             Self::DestroysOnce => "destruction::destroying_again_is_no_error",
             Self::MistakesTheUnknown => "destruction::an_epoch_that_never_was_is_gone",
             Self::RepeatsIds => "destruction::an_id_is_never_given_again",
+            Self::DestroysTheForeign => {
+                "destruction::what_cannot_be_its_own_is_not_called_destroyed"
+            }
+            Self::RenamesItself => "life::a_custody_keeps_its_name",
+            Self::SharesItsName => UNIQUE_NAMES,
         }
     }
 }
@@ -108,6 +123,7 @@ pub struct BrokenEpochKeys {
     dead: Arc<Mutex<Keys>>,
     /// What this handle has seen.
     own: Mutex<Keys>,
+    name: String,
 }
 
 impl BrokenEpochKeys {
@@ -151,11 +167,17 @@ impl BrokenEpochKeys {
                 .collect(),
             _ => Keys::new(),
         };
+        let name = match defect {
+            EpochDefect::RenamesItself => MemoryEpochs::new().custody_id().to_owned(),
+            EpochDefect::SharesItsName => "memory-epochs".to_owned(),
+            _ => sound.custody_id().to_owned(),
+        };
         Self {
             defect,
             sound,
             dead,
             own: Mutex::new(own),
+            name,
         }
     }
 
@@ -236,6 +258,10 @@ impl Component for BrokenEpochKeys {
 
 #[async_trait]
 impl EpochKeys for BrokenEpochKeys {
+    fn custody_id(&self) -> &str {
+        &self.name
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         match self.defect {
             EpochDefect::RacesCreates => {
@@ -283,6 +309,9 @@ impl EpochKeys for BrokenEpochKeys {
     }
 
     async fn destroy(&self, epoch: &EpochId) -> Result<Destruction, CryptoError> {
+        if !epoch.as_str().starts_with("memory:") && !self.has(EpochDefect::DestroysTheForeign) {
+            return Err(CryptoError::ForeignCustody);
+        }
         locked(&self.own).remove(epoch);
         let Some(key) = self.sound.remove(epoch) else {
             return if self.has(EpochDefect::DestroysOnce) {

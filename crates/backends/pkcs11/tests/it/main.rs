@@ -5,6 +5,8 @@ mod conformance;
 #[cfg(test)]
 mod destruction;
 #[cfg(test)]
+mod objects;
+#[cfg(test)]
 mod token;
 #[cfg(test)]
 mod trouble;

@@ -21,7 +21,7 @@ const MODULES: [&str; 3] = [
 ];
 const UTIL: &str = "/usr/bin/softhsm2-util";
 const LABEL: &str = "eonpro test";
-const PIN: &str = "123456";
+pub(crate) const PIN: &str = "123456";
 /// SoftHSM's own variable: the file that says where its tokens are.
 const CONF: &str = "SOFTHSM2_CONF";
 /// The folder of the token, for the process that runs a test's body.

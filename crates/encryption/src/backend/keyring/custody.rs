@@ -73,8 +73,15 @@ impl Custody {
         KeyBytes::copy_from(&bytes).ok_or(CryptoError::RootMismatch)
     }
 
+    pub(super) fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
     /// Needs no passphrase: the other epochs are copied as they are sealed.
     pub(super) fn destroy(&self, epoch: &EpochId) -> Result<Destruction, CryptoError> {
+        if !is_epoch(epoch) {
+            return Err(CryptoError::ForeignCustody);
+        }
         let _turn = take_turn(&self.path)?;
         let mut keyring = self.current()?.as_ref().clone();
         if keyring.remove(epoch) {
@@ -138,6 +145,13 @@ pub(super) fn take_turn(path: &Path) -> Result<File, CryptoError> {
     lock.lock().map_err(CryptoError::Io)?;
     file::clear_leftovers(path)?;
     Ok(lock)
+}
+
+/// Whether [`fresh_epoch`] may have given it.
+fn is_epoch(epoch: &EpochId) -> bool {
+    let digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let hex = epoch.as_str().strip_prefix("epoch:");
+    hex.is_some_and(|hex| hex.len() == 32 && hex.bytes().all(digit))
 }
 
 /// `epoch:<32 random hex digits>`: never given twice, also not after its epoch is gone.

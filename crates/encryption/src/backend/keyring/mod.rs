@@ -195,6 +195,10 @@ impl RootKey for Keyring {
 
 #[async_trait]
 impl EpochKeys for Keyring {
+    fn custody_id(&self) -> &str {
+        self.custody.id()
+    }
+
     async fn create(&self) -> Result<EpochId, CryptoError> {
         self.with_file(Custody::create).await
     }

@@ -7,7 +7,7 @@ use eonpro_core::task;
 use eonpro_encryption::{CryptoError, Destruction, EpochId, EpochKeys};
 
 use super::{Subject, expect_living};
-use crate::conformance::report::{Mismatch, expect, expect_eq};
+use crate::conformance::report::{Mismatch, expect};
 use crate::conformance::wrapping::{Outcome, Wrapper, context};
 
 /// Expects that `epoch` neither wraps nor unwraps.
@@ -118,8 +118,22 @@ pub(super) async fn an_epoch_that_never_was_is_gone(subject: Subject) -> Outcome
     for name in ["never-made", "eonpro", "0", "../x", "a/b:c"] {
         let epoch = EpochId::new(name).ok_or_else(|| Mismatch(format!("id {name}")))?;
         expect_gone(&subject.keys, &epoch, &wrapped, name).await?;
-        let destroyed = subject.keys.destroy(&epoch).await?;
-        expect_eq(&destroyed, &Destruction::Done, name)?;
+    }
+    subject
+        .at(&lives)
+        .expect_numbered(&wrapped, 7, "an epoch that is one")
+        .await
+}
+
+pub(super) async fn what_cannot_be_its_own_is_not_called_destroyed(subject: Subject) -> Outcome {
+    let (lives, wrapped) = used(&subject).await?;
+    for name in ["never-made", "eonpro", "0", "../x", "a/b:c"] {
+        let epoch = EpochId::new(name).ok_or_else(|| Mismatch(format!("id {name}")))?;
+        let refused = subject.keys.destroy(&epoch).await;
+        expect(
+            matches!(refused, Err(CryptoError::ForeignCustody)),
+            format!("{name}: {refused:?}"),
+        )?;
     }
     subject
         .at(&lives)

@@ -152,3 +152,19 @@ pub(super) async fn exactly_the_living_are_listed(subject: Subject) -> Outcome {
         "a custody that was emptied lists what is made next",
     )
 }
+
+pub(super) async fn a_custody_keeps_its_name(subject: Subject) -> Outcome {
+    let name = subject.keys.custody_id().to_owned();
+    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    expect(fits, format!("{name:?} is no name"))?;
+    let second = (subject.second)().await;
+    expect_eq(&second.custody_id(), &&*name, "of the second handle")?;
+    second.close().await;
+    subject.keys.close().await;
+    let reopen = Arc::clone(&subject.reopen);
+    drop(subject);
+    let keys = reopen().await;
+    expect_eq(&keys.custody_id(), &&*name, "after reopening")?;
+    keys.close().await;
+    Ok(())
+}

@@ -25,6 +25,7 @@
 mod destruction;
 mod life;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,19 +100,25 @@ const CHECKS: &[(&str, Check)] = checks![
     life::a_second_handle_uses_every_epoch,
     life::an_epoch_survives_reopening,
     life::exactly_the_living_are_listed,
+    life::a_custody_keeps_its_name,
     destruction::a_destroyed_epoch_neither_wraps_nor_unwraps,
     destruction::other_epochs_live_on,
     destruction::a_second_handle_sees_the_destruction,
     destruction::a_destroyed_epoch_is_gone_after_reopening,
     destruction::destroying_again_is_no_error,
     destruction::an_epoch_that_never_was_is_gone,
+    destruction::what_cannot_be_its_own_is_not_called_destroyed,
     destruction::an_id_is_never_given_again,
     destruction::a_destruction_ends_what_runs_beside_it,
 ];
 
+/// The check of all custodies together.
+pub(crate) const UNIQUE_NAMES: &str = "life::no_two_custodies_have_one_name";
+
 /// The names of all checks.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|(name, _)| *name)
+    let each = CHECKS.iter().map(|(name, _)| *name);
+    each.chain([UNIQUE_NAMES])
 }
 
 /// Runs every check, each on an empty custody that `make` has just made.
@@ -130,12 +137,16 @@ where
     M: AsyncFn() -> Subject,
 {
     let mut report = Report::default();
+    let mut names = BTreeSet::new();
     for (name, check) in CHECKS {
         let subject = make().await;
         let keys = Arc::clone(&subject.keys);
+        names.insert(keys.custody_id().to_owned());
         report.judge(name, patience, check(subject)).await;
         keys.close().await;
     }
+    let different = expect_eq(&names.len(), &CHECKS.len(), "names of as many custodies");
+    report.add(UNIQUE_NAMES, different);
     report
 }
 
