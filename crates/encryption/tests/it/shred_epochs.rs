@@ -426,19 +426,15 @@ async fn whoever_loses_the_race_for_an_epoch_leaves_no_key_behind() {
 async fn the_epochs_of_a_shredded_tenant_wait_for_nobody() {
     let mut config = EncryptionConfig::default();
     config.shred.epoch_settle = Duration::from_secs(3600);
+    config.shred.tenant_delay = Duration::ZERO;
     let ward = Ward::with(config).await;
     ward.seal(1, b"x").await;
-    let epoch = ward
-        .vault
-        .shred_epoch(ward.scope())
-        .await
-        .unwrap()
-        .unwrap()
-        .id;
+    // One epoch waits, another is the present one.
+    assert_eq!(ward.end_epoch().await.waiting, 1);
+    assert_eq!(ward.custody.keys.epochs().await.unwrap().len(), 2);
     let request = ward.approved(ShredTarget::Tenant).await;
-    ward.clock.advance(Duration::from_secs(24 * 3600));
     ward.carry_out(&request).await.unwrap();
-    assert!(ward.custody.keys.is_wiped(&epoch));
+    assert!(ward.custody.keys.epochs().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -467,4 +463,24 @@ async fn an_epoch_key_is_destroyed_only_after_its_entry() {
     assert!(!ward.custody.keys.is_wiped(&old));
     ward.sink.set_down(false);
     assert_eq!(ward.end_epoch().await.destroyed, [old]);
+}
+
+#[tokio::test]
+async fn no_receipt_is_signed_before_the_epochs_of_a_tenant_are_gone() {
+    let ward = Ward::build().await;
+    ward.seal(1, b"x").await;
+    let request = ward.approved(ShredTarget::Tenant).await;
+    ward.clock.advance(Duration::from_secs(24 * 3600));
+    let (parts, mut shredding) = ward.parts();
+    shredding.epochs = Arc::new(EphemeralEpochs::new());
+    let elsewhere = Vault::open_with_epochs(parts, shredding).await.unwrap();
+    let (cx, at) = (person("clerk"), ShredTarget::Tenant);
+    let refused = elsewhere
+        .carry_out_shred(&cx, ward.scope(), at, request.id)
+        .await;
+    assert!(matches!(refused, Err(CryptoError::ForeignCustody)));
+    let signed = || ward.signer.signed.load(Ordering::SeqCst);
+    assert_eq!(signed(), 0);
+    ward.carry_out(&request).await.unwrap();
+    assert_eq!(signed(), 1);
 }
