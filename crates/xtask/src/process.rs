@@ -4,10 +4,25 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// What `cargo run` says of the package it runs, as far as ring's build script looks at it. Handed
+/// on, it makes that script run again, and with it all that stands on ring, whenever a build
+/// through this tool follows a plain one.
+const OF_THIS_PACKAGE: &[&str] = &[
+    "CARGO_MANIFEST_DIR",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// The cargo that runs this tool, in the given folder.
 pub(crate) fn cargo(folder: &Path) -> Command {
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
     command.current_dir(folder);
+    for name in OF_THIS_PACKAGE {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -85,6 +100,15 @@ mod tests {
     fn a_failing_command_is_named_in_the_error() {
         let error = run(Command::new("false").arg("really")).unwrap_err();
         assert!(error.starts_with("false really: "), "{error}");
+    }
+
+    #[test]
+    fn cargo_is_not_told_which_package_runs_it() {
+        let command = cargo(Path::new("."));
+        for name in OF_THIS_PACKAGE {
+            let removed = (OsStr::new(name), None);
+            assert!(command.get_envs().any(|pair| pair == removed), "{name}");
+        }
     }
 
     #[test]

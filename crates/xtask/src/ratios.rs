@@ -5,7 +5,7 @@
 mod row;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn measure(root: &Path, bench: &str, rows: &[&Declared]) -> Result<(), String> {
-    let folder = root.join("benches");
+    let folder = workspace(root, bench);
     let criterion = folder.join("target/criterion");
     for id in rows.iter().flat_map(|row| [&row.ours, &row.peer]) {
         // What an earlier run left must not pass for this one's result.
@@ -65,7 +65,18 @@ fn measure(root: &Path, bench: &str, rows: &[&Declared]) -> Result<(), String> {
     write(&root.join("target/ratios"), bench, &measured)
 }
 
-fn estimates(criterion: &Path, id: &str) -> std::path::PathBuf {
+/// Where the bench is built. One whose peer is costly to build has a workspace to itself, of its own name.
+fn workspace(root: &Path, bench: &str) -> PathBuf {
+    let shared = root.join("benches");
+    let own = shared.join(bench);
+    if own.join("Cargo.toml").is_file() {
+        own
+    } else {
+        shared
+    }
+}
+
+fn estimates(criterion: &Path, id: &str) -> PathBuf {
     criterion.join(id).join("new/estimates.json")
 }
 
@@ -107,6 +118,27 @@ mod tests {
     fn the_declared_rows_can_be_read() {
         let text = fs::read_to_string(repo::root().unwrap().join(ROWS)).unwrap();
         assert!(row::parse(&text).is_ok(), "{:?}", row::parse(&text));
+    }
+
+    #[test]
+    fn every_declared_bench_is_in_the_manifest_that_builds_it() {
+        let root = repo::root().unwrap();
+        let text = fs::read_to_string(root.join(ROWS)).unwrap();
+        for row in row::parse(&text).unwrap() {
+            let manifest = workspace(&root, &row.bench).join("Cargo.toml");
+            let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+            let benches = manifest["bench"].as_array().unwrap();
+            let named = |bench: &toml::Value| bench["name"].as_str() == Some(&row.bench);
+            assert!(benches.iter().any(named), "{}", row.bench);
+        }
+    }
+
+    #[test]
+    fn only_a_folder_with_a_manifest_is_a_workspace_of_its_own() {
+        let root = repo::root().unwrap();
+        assert_eq!(workspace(&root, "esdk"), root.join("benches/esdk"));
+        assert_eq!(workspace(&root, "encryption"), root.join("benches"));
+        assert_eq!(workspace(&root, "peers"), root.join("benches"));
     }
 
     #[test]
