@@ -172,7 +172,8 @@ impl LiveKeys {
     }
 
     pub(crate) fn key(&self, id: KeyId) -> Option<&LiveKey> {
-        self.keys.get(&id).map(|key| &**key)
+        let primary = self.primaries.iter().find(|key| key.id == id);
+        primary.or_else(|| self.keys.get(&id)).map(|key| &**key)
     }
 
     pub(crate) fn primary(&self, purpose: &str, suite: Suite) -> Option<&LiveKey> {
