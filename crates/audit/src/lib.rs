@@ -46,6 +46,7 @@ mod scan;
 mod segment;
 mod service;
 mod spool;
+pub mod tlog;
 mod verify;
 mod walk;
 mod wire;
