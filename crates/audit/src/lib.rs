@@ -40,7 +40,6 @@ mod hex;
 mod layout;
 mod log_id;
 pub mod merkle;
-mod note;
 mod replay;
 mod scan;
 mod segment;
