@@ -208,9 +208,10 @@ impl fmt::Display for Note {
 pub(super) fn verify_lines<'k>(
     text: &str,
     lines: &[SignatureLine],
-    keys: &'k [VerifierKey],
+    keys: impl IntoIterator<Item = &'k VerifierKey>,
 ) -> Result<Vec<Verified<'k>>, NoteError> {
-    let known: Vec<(KeyId, &VerifierKey)> = keys.iter().map(|key| (key.id(), key)).collect();
+    let keys = keys.into_iter().map(|key| (key.id(), key));
+    let known: Vec<(KeyId, &VerifierKey)> = keys.collect();
     let mut verified = Vec::new();
     for line in lines {
         let of_line =
