@@ -119,7 +119,11 @@ pub fn tlog_request(data: &[u8]) -> bool {
         return false;
     };
     assert_eq!(request.to_string().as_bytes(), data);
-    let keys = policy().logs().iter().map(|log| log.key().clone()).collect();
+    let keys = policy()
+        .logs()
+        .iter()
+        .map(|log| log.key().clone())
+        .collect();
     request.check(Some(&KnownLog { keys, last: None })).is_ok()
 }
 

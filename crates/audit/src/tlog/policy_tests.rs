@@ -197,7 +197,11 @@ fn what_is_no_policy_is_refused_with_its_line() {
         (format!("witness G {key} url more\n"), 1, Malformed),
         (format!("witness {key}\n"), 1, Malformed),
         ("log\n".into(), 1, Malformed),
-        ("log key\n".into(), 1, PolicyFault::Key(VerifierKeyError::Malformed)),
+        (
+            "log key\n".into(),
+            1,
+            PolicyFault::Key(VerifierKeyError::Malformed),
+        ),
         ("include file\n".into(), 1, Malformed),
         (lines(2), 2, MemberTwice),
         ("#\n".repeat(MAX_POLICY_BYTES), 1, TooMuch),

@@ -55,7 +55,9 @@ fn no_target_fails_on_a_valid_input_that_was_cut_or_changed() {
 #[test]
 fn every_target_is_in_the_manifest_and_has_its_program() {
     let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
-    let ours = manifest.lines().filter(|line| line.starts_with("name = \"tlog_"));
+    let ours = manifest
+        .lines()
+        .filter(|line| line.starts_with("name = \"tlog_"));
     assert_eq!(ours.count(), bodies::TARGETS.len());
     for (target, _) in bodies::TARGETS {
         assert!(manifest.contains(&format!("name = \"{target}\"")));
@@ -129,14 +131,26 @@ mod writing {
         let (log, witness) = (log(), witness());
         put("tlog_vkey", "valid-log", log.to_string());
         put("tlog_vkey", "valid-witness", witness.to_string());
-        put("tlog_vkey", "refused-id", log.to_string().replacen("a+", "b+", 1));
+        put(
+            "tlog_vkey",
+            "refused-id",
+            log.to_string().replacen("a+", "b+", 1),
+        );
         put("tlog_vkey", "refused-empty", "");
 
         let policy = format!("log {log}\nwitness w {witness}\ngroup g 1 w\nquorum g\n");
         put("tlog_policy", "valid-corpus", &policy);
         put("tlog_policy", "valid-nobody", "# nobody\n\tquorum  none \n");
-        put("tlog_policy", "refused-no-quorum", policy.replace("quorum", "#"));
-        put("tlog_policy", "refused-threshold", policy.replace("g 1 w", "g 2 w"));
+        put(
+            "tlog_policy",
+            "refused-no-quorum",
+            policy.replace("quorum", "#"),
+        );
+        put(
+            "tlog_policy",
+            "refused-threshold",
+            policy.replace("g 1 w", "g 2 w"),
+        );
         put("tlog_policy", "refused-empty", "");
 
         for (name, path) in [
@@ -160,7 +174,11 @@ mod writing {
         put("tlog_note", "valid-extension", extended.to_string());
         let alone = Note::new(text.clone(), vec![log_line(&text)]).unwrap();
         put("tlog_note", "refused-no-witness", alone.to_string());
-        put("tlog_note", "refused-size", note.to_string().replacen("\n2\n", "\n3\n", 1));
+        put(
+            "tlog_note",
+            "refused-size",
+            note.to_string().replacen("\n2\n", "\n3\n", 1),
+        );
         put("tlog_note", "refused-cut", note.to_string().trim_end());
 
         let proof = OfflineProof::new(1, vec![leaf_hash(ENTRY)], note.clone()).unwrap();
@@ -170,13 +188,21 @@ mod writing {
         let longer = vec![leaf_hash(ENTRY); 2];
         let longer = OfflineProof::new(1, longer, note.clone()).unwrap();
         put("tlog_proof", "refused-longer", longer.to_string());
-        put("tlog_proof", "refused-version", proof.to_string().replace("@v1", "@v2"));
+        put(
+            "tlog_proof",
+            "refused-version",
+            proof.to_string().replace("@v1", "@v2"),
+        );
 
         let request = AddCheckpoint::new(0, Vec::new(), note.clone()).unwrap();
         put("tlog_request", "valid-first", request.to_string());
         let conflict = AddCheckpoint::new(1, vec![leaf_hash(ENTRY)], note).unwrap();
         put("tlog_request", "refused-conflict", conflict.to_string());
-        put("tlog_request", "refused-cut", request.to_string().trim_end());
+        put(
+            "tlog_request",
+            "refused-cut",
+            request.to_string().trim_end(),
+        );
 
         let cosigned = Answer::Cosigned(vec![witness_line(&text)]).body();
         put("tlog_answer", "valid-cosigned", format!("\0{cosigned}"));
@@ -193,9 +219,21 @@ mod writing {
         texts();
         signed();
         let bundle = write_bundle(&[ENTRY, b"", &[7; 300]]).unwrap();
-        put("tlog_bundle", "valid-three", [&[3], bundle.as_slice()].concat());
-        put("tlog_bundle", "refused-two", [&[2], bundle.as_slice()].concat());
-        put("tlog_bundle", "refused-four", [&[4], bundle.as_slice()].concat());
+        put(
+            "tlog_bundle",
+            "valid-three",
+            [&[3], bundle.as_slice()].concat(),
+        );
+        put(
+            "tlog_bundle",
+            "refused-two",
+            [&[2], bundle.as_slice()].concat(),
+        );
+        put(
+            "tlog_bundle",
+            "refused-four",
+            [&[4], bundle.as_slice()].concat(),
+        );
         put("tlog_bundle", "refused-empty", "");
     }
 }

@@ -98,7 +98,10 @@ fn wrong(proof: &[String]) -> Vec<(&'static str, Vec<String>)> {
     let mut all = vec![
         ("a hash more at the end", more(proof.len(), &other)),
         ("a hash more at the beginning", more(0, &other)),
-        ("the empty tree's root at the end", more(proof.len(), &root(0))),
+        (
+            "the empty tree's root at the end",
+            more(proof.len(), &root(0)),
+        ),
     ];
     if let [first, rest @ ..] = proof {
         let last = proof.len() - 1;
@@ -138,11 +141,15 @@ fn inclusion(index: u64, size: u64) -> Vec<Inclusion> {
         bad("index is far beyond", &|bad| bad.leaf_idx = 1 << 62),
         bad("next index", &|bad| bad.leaf_idx ^= 1),
         bad("size 0", &|bad| bad.tree_size = 0),
-        bad("size 0, index 0", &|bad| (bad.tree_size, bad.leaf_idx) = (0, 0)),
+        bad("size 0, index 0", &|bad| {
+            (bad.tree_size, bad.leaf_idx) = (0, 0)
+        }),
         bad("four times the size", &|bad| bad.tree_size *= 4),
         bad("another root", &|bad| bad.root = root(size + 1)),
         bad("root of the empty tree", &|bad| bad.root = root(0)),
-        bad("another leaf", &|bad| bad.leaf_hash = encode(&leaf(index + 1))),
+        bad("another leaf", &|bad| {
+            bad.leaf_hash = encode(&leaf(index + 1))
+        }),
         bad("the root is the leaf", &|bad| {
             bad.leaf_hash.clone_from(&bad.root);
             bad.root = root(size + 1);
@@ -205,17 +212,47 @@ fn consistency(old: u64, new: u64) -> Vec<Consistency> {
 
 fn render() -> String {
     let leaves = [
-        (0, 1), (0, 2), (1, 2), (2, 3), (1, 5), (4, 5), (5, 7), (0, 8), (5, 8), (7, 8), (6, 13),
-        (12, 13), (255, 256), (128, 257), (256, 257),
+        (0, 1),
+        (0, 2),
+        (1, 2),
+        (2, 3),
+        (1, 5),
+        (4, 5),
+        (5, 7),
+        (0, 8),
+        (5, 8),
+        (7, 8),
+        (6, 13),
+        (12, 13),
+        (255, 256),
+        (128, 257),
+        (256, 257),
     ];
     let sizes = [
-        (1, 1), (8, 8), (1, 2), (1, 3), (2, 3), (1, 8), (3, 7), (4, 7), (6, 8), (7, 8), (8, 13),
-        (5, 13), (12, 13), (128, 256), (255, 257), (256, 257),
+        (1, 1),
+        (8, 8),
+        (1, 2),
+        (1, 3),
+        (2, 3),
+        (1, 8),
+        (3, 7),
+        (4, 7),
+        (6, 8),
+        (7, 8),
+        (8, 13),
+        (5, 13),
+        (12, 13),
+        (128, 256),
+        (255, 257),
+        (256, 257),
     ];
     let file = File {
         about: ABOUT.to_owned(),
         inclusion: leaves.iter().flat_map(|at| inclusion(at.0, at.1)).collect(),
-        consistency: sizes.iter().flat_map(|at| consistency(at.0, at.1)).collect(),
+        consistency: sizes
+            .iter()
+            .flat_map(|at| consistency(at.0, at.1))
+            .collect(),
     };
     serde_json::to_string_pretty(&file).unwrap() + "\n"
 }
