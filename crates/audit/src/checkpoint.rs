@@ -3,15 +3,12 @@
 //! A checkpoint is signed only after the root was recomputed from the bytes on disk, so a flipped bit
 //! is never signed. Format: C2SP tlog-checkpoint v1, with the log's origin as the key's name.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use eonpro_core::error::{Classify, ErrorKind};
 use eonpro_core::event::Digest;
 use eonpro_core::port::{SignError, Signer};
-use ring::signature::{ED25519, UnparsedPublicKey};
 
 use crate::log_id::LogId;
-use crate::note;
+use crate::tlog::{KeyKind, KeyName, Note, TreeHead, VerifierKey};
 
 /// An Ed25519 public key (RFC 8032) that checkpoints are checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +30,13 @@ impl VerifyingKey {
     /// The verifier key of `log` as other tools of the C2SP family read it: `origin+hash+base64`.
     #[must_use]
     pub fn vkey(&self, log: &LogId) -> String {
-        note::vkey(&log.to_string(), self)
+        self.verifier_key(*log).to_string()
+    }
+
+    /// The key under the name of `log`.
+    #[must_use]
+    pub fn verifier_key(self, log: LogId) -> VerifierKey {
+        VerifierKey::new(KeyName::from(log), KeyKind::Note, self)
     }
 }
 
@@ -70,8 +73,7 @@ impl Checkpoint {
     /// The signed text: origin, size and root, a line each.
     #[must_use]
     pub fn text(&self) -> String {
-        let root = STANDARD.encode(self.root.as_bytes());
-        format!("{}\n{}\n{root}\n", self.log, self.size)
+        TreeHead::from(*self).to_string()
     }
 
     /// The checkpoint as a signed note.
@@ -82,7 +84,8 @@ impl Checkpoint {
         let text = self.text();
         let signature = signer.sign(text.as_bytes()).await?;
         let key = VerifyingKey(signer.public_key());
-        Ok(note::write(&text, &self.log.to_string(), &key, &signature))
+        let line = key.verifier_key(self.log).line(&signature);
+        Ok(format!("{text}\n{line}"))
     }
 
     /// Reads a signed note. Lines of unknown keys are passed over; a line that names one of `keys`
@@ -91,42 +94,22 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError`].
     pub fn open(signed: &str, keys: &[VerifyingKey]) -> Result<Self, CheckpointError> {
-        let note = note::parse(signed).ok_or(CheckpointError::Malformed)?;
-        let found = Self::parse(note.text).ok_or(CheckpointError::Malformed)?;
-        let origin = found.log.to_string();
-        let mut verified = false;
-        for line in note.signatures.iter().filter(|line| line.name == origin) {
-            for key in keys {
-                if note::key_id(&origin, key) != line.key_id {
-                    continue;
-                }
-                UnparsedPublicKey::new(&ED25519, key.as_bytes())
-                    .verify(note.text.as_bytes(), &line.signature)
-                    .map_err(|_| CheckpointError::Signature)?;
-                verified = true;
-            }
-        }
-        if verified {
-            Ok(found)
-        } else {
-            Err(CheckpointError::Signature)
-        }
+        let note = Note::parse(signed).map_err(|_| CheckpointError::Malformed)?;
+        let found = Self::parse(note.text()).ok_or(CheckpointError::Malformed)?;
+        let keys = keys.iter().map(|key| key.verifier_key(found.log));
+        note.verify(&keys.collect::<Vec<_>>())
+            .map_err(|_| CheckpointError::Signature)?;
+        Ok(found)
     }
 
+    /// Reads the text of a checkpoint of ours, which has no extension lines.
     fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.strip_suffix('\n')?.split('\n');
-        let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
-        if lines.next().is_some() {
-            return None;
-        }
-        let root: [u8; 32] = STANDARD.decode(root).ok()?.try_into().ok()?;
-        let found = Self {
-            log: LogId::parse(origin)?,
-            size: size.parse().ok()?,
-            root: Digest::from_bytes(root),
-        };
-        // One spelling only: no plus sign, no leading zero.
-        (found.text() == text).then_some(found)
+        let head = TreeHead::parse(text).filter(|head| head.extensions().is_empty())?;
+        Some(Self {
+            log: LogId::parse(head.origin())?,
+            size: head.size(),
+            root: *head.root(),
+        })
     }
 }
 
@@ -144,9 +127,10 @@ mod tests {
     fn signed(seed: u8, text: &str) -> (String, VerifyingKey) {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
         let key = VerifyingKey(pair.public_key().as_ref().try_into().unwrap());
-        let signature = pair.sign(text.as_bytes()).as_ref().try_into().unwrap();
         let origin = text.lines().next().unwrap_or_default();
-        (note::write(text, origin, &key, &signature), key)
+        let vkey = VerifierKey::new(KeyName::parse(origin).unwrap(), KeyKind::Note, key);
+        let line = vkey.line(pair.sign(text.as_bytes()).as_ref());
+        (format!("{text}\n{line}"), key)
     }
 
     #[test]

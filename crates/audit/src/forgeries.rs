@@ -8,7 +8,6 @@ use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::Layout;
 use crate::log_id::LogId;
-use crate::note;
 use crate::replay::LogState;
 use crate::segment::{self, End, HEADER_BYTES, Header, Kind, push_frame};
 use crate::verify::verify;
@@ -122,8 +121,9 @@ fn key(seed: u8) -> (Ed25519KeyPair, VerifyingKey) {
 fn signed(point: &Checkpoint, seed: u8) -> String {
     let (pair, public) = key(seed);
     let text = point.text();
-    let signature = pair.sign(text.as_bytes()).as_ref().try_into().unwrap();
-    note::write(&text, &point.log.to_string(), &public, &signature)
+    let key = public.verifier_key(point.log);
+    let line = key.line(pair.sign(text.as_bytes()).as_ref());
+    format!("{text}\n{line}")
 }
 
 /// A log directory with three entries of a tenant, signed, in which one rule is broken.

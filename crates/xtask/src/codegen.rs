@@ -33,6 +33,11 @@ const PAGES: &[(&str, &[&str], &str)] = &[
         "record::tests::write_data_map_page",
     ),
     ("eonpro-encryption", &["--lib"], "vectors::write_vectors"),
+    (
+        "eonpro-audit",
+        &["--test", "it"],
+        "merkle_vectors::write_vectors",
+    ),
 ];
 
 /// One file that is made from others. `path` begins at the root of the repository.

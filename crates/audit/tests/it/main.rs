@@ -7,9 +7,15 @@ mod appends;
 #[cfg(test)]
 mod checkpoints;
 #[cfg(test)]
+mod corpora;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod merkle_vectors;
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]

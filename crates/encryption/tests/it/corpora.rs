@@ -63,7 +63,10 @@ fn no_target_takes_a_valid_input_that_was_cut_or_changed() {
 #[test]
 fn every_target_is_in_the_manifest_and_has_its_program() {
     let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
-    assert_eq!(manifest.matches("[[bin]]").count(), bodies::TARGETS.len());
+    // Those of audit are held to the same by its own tests.
+    let theirs = manifest.matches("name = \"tlog_").count();
+    let all = manifest.matches("[[bin]]").count();
+    assert_eq!(all - theirs, bodies::TARGETS.len());
     for (target, _) in bodies::TARGETS {
         assert!(manifest.contains(&format!("name = \"{target}\"")));
         let program = fuzz().join(format!("fuzz_targets/{target}.rs"));

@@ -1,0 +1,6 @@
+//! See `eonpro_fuzz::audit::tlog_vkey`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _accepted = eonpro_fuzz::audit::tlog_vkey(data);
+});
