@@ -94,6 +94,12 @@ pub enum Fault {
     /// A checkpoint carries no valid signature by a given key.
     #[error("checkpoint is not signed by a given key")]
     Signature,
+    /// The file of keys is missing or malformed, or names a key that was not given.
+    #[error("log names other keys than those given")]
+    Keys,
+    /// The log is another one than the anchor, which was kept elsewhere, says.
+    #[error("log does not agree with the anchor")]
+    Anchor,
     /// A file does not belong here.
     #[error("file does not belong here")]
     Stray,

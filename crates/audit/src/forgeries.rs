@@ -173,6 +173,8 @@ fn forge(broken: Broken) -> tempfile::TempDir {
         head.root = Digest::of(b"another");
     }
     std::fs::write(layout.checkpoint(), signed(&head, 1)).unwrap();
+    let claim = format!("{}\n", key(1).1.vkey(&LogId::Directory));
+    std::fs::write(layout.keys(), claim).unwrap();
     dir
 }
 

@@ -1,6 +1,6 @@
 //! The files of a log directory: where they are, what they are called, how they are read.
 //!
-//! `LOCK`, `checkpoint` (the directory log's signed head), `wal/<ten digits>.wal`, `spool`, and
+//! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`, and
 //! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
@@ -12,12 +12,14 @@ use crate::segment::{HEADER_BYTES, Header};
 
 /// The name of the file with the directory log's signed head.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// The name of the file that says whose signatures the log carries.
+pub(crate) const KEYS: &str = "keys";
 /// The name of the file with entries that the log could not take.
 pub(crate) const SPOOL: &str = "spool";
 /// No segment is longer; a longer file is no segment.
 const MAX_SEGMENT_BYTES: u64 = 2 << 30;
-/// No checkpoint file is longer.
-const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+/// No checkpoint file and no file of keys is longer.
+const MAX_SMALL_BYTES: u64 = 64 * 1024;
 
 /// A log directory.
 #[derive(Debug, Clone)]
@@ -51,6 +53,10 @@ impl Layout {
 
     pub(crate) fn checkpoint(&self) -> PathBuf {
         self.0.join(CHECKPOINT)
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.0.join(KEYS)
     }
 
     pub(crate) fn spool(&self) -> PathBuf {
@@ -127,20 +133,22 @@ impl Layout {
     /// The text of the checkpoint file, if there is one.
     pub(crate) fn read_checkpoint(&self) -> Result<Option<String>, VerifyError> {
         let fault = || VerifyError::tampered(Place::file(CHECKPOINT, 0), Fault::Checkpoint);
-        let file = match File::open(self.checkpoint()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_CHECKPOINT_BYTES).read_to_end(&mut bytes)?;
-        String::from_utf8(bytes).map(Some).map_err(|_| fault())
+        let text = small(&self.checkpoint())?.map(String::from_utf8);
+        text.transpose().map_err(|_| fault())
+    }
+
+    /// The text of the file of keys, if there is one.
+    pub(crate) fn read_keys(&self) -> Result<Option<String>, VerifyError> {
+        let fault = || VerifyError::tampered(Place::file(KEYS, 0), Fault::Keys);
+        let text = small(&self.keys())?.map(String::from_utf8);
+        text.transpose().map_err(|_| fault())
     }
 
     /// What lies in the directory and belongs to nothing.
     pub(crate) fn stray(&self) -> Result<(), VerifyError> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let known = ["LOCK", "wal", "torn", CHECKPOINT, SPOOL];
+            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL];
             let name = name.to_string_lossy();
             if !known.contains(&&*name) && !name.ends_with(".tmp") {
                 let place = Place::file(".", 0);
@@ -149,6 +157,17 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// The bytes of a small file, if there is one.
+fn small(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_SMALL_BYTES).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 fn segment_number(name: &str) -> Option<u64> {

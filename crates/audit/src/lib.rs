@@ -59,5 +59,5 @@ pub use error::{AuditError, BatchFault, Written};
 pub use fault::{Fault, Place, VerifyError};
 pub use log_id::LogId;
 pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
-pub use verify::{Report, verify};
+pub use verify::{Report, Unanchored, claimed_keys, verify, verify_anchored};
 pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};

@@ -13,7 +13,7 @@ use eonpro_core::time::Timestamp;
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
-use crate::merkle::{CompactRange, leaf_hash, sha256};
+use crate::merkle::{CompactRange, empty_root, leaf_hash, sha256};
 use crate::scan::{Batch, Break};
 use crate::segment::{Frame, Kind};
 use crate::wire::Leaf;
@@ -54,43 +54,93 @@ impl LogState {
 
 /// What signed checkpoints say: the root of a log at a size.
 #[derive(Debug, Default)]
-pub(crate) struct Signed(HashMap<LogId, BTreeMap<u64, Digest>>);
+pub(crate) struct Signed {
+    roots: HashMap<LogId, BTreeMap<u64, Digest>>,
+    /// The logs and sizes that the leaves of the directory log sign, in their order.
+    leaves: Vec<(LogId, u64)>,
+    /// The heads that were kept elsewhere.
+    anchors: Vec<Checkpoint>,
+}
 
 impl Signed {
     /// Takes a checkpoint; two that contradict each other are a fault.
     pub(crate) fn add(&mut self, point: &Checkpoint) -> Result<(), Fault> {
-        let roots = self.0.entry(point.log).or_default();
+        let roots = self.roots.entry(point.log).or_default();
         match roots.insert(point.size, point.root) {
             Some(other) if other != point.root => Err(Fault::Root),
             _ => Ok(()),
         }
     }
 
+    /// Takes the checkpoint in the next leaf of the directory log.
+    pub(crate) fn add_leaf(&mut self, point: &Checkpoint) -> Result<(), Fault> {
+        self.leaves.push((point.log, point.size));
+        self.add(point)
+    }
+
+    /// Takes a head that was kept elsewhere.
+    pub(crate) fn add_anchor(&mut self, anchor: &Checkpoint) -> Result<(), Fault> {
+        if anchor.size == 0 && anchor.root != empty_root() {
+            return Err(Fault::Anchor);
+        }
+        self.anchors.push(*anchor);
+        self.add(anchor).map_err(|_| Fault::Anchor)
+    }
+
+    /// How many entries of `log` the anchors cover, by themselves or by what the directory log signed
+    /// up to them.
+    pub(crate) fn anchored(&self, log: LogId) -> u64 {
+        let covers = |anchor: &Checkpoint| {
+            if anchor.log == log {
+                return anchor.size;
+            }
+            let leaves = usize::try_from(anchor.size).unwrap_or(usize::MAX);
+            let before = self.leaves.iter().take(leaves);
+            let sizes = before.filter(|(signed, _)| *signed == log);
+            match anchor.log {
+                LogId::Directory => sizes.map(|(_, size)| *size).max().unwrap_or(0),
+                _ => 0,
+            }
+        };
+        self.anchors.iter().map(covers).max().unwrap_or(0)
+    }
+
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
-        self.0.get(&log)?.get(&size).copied()
+        self.roots.get(&log)?.get(&size).copied()
+    }
+
+    /// What it means if the root at that size is another.
+    fn fault(&self, log: LogId, size: u64) -> Fault {
+        let is_it = |anchor: &Checkpoint| (anchor.log, anchor.size) == (log, size);
+        match self.anchors.iter().any(is_it) {
+            true => Fault::Anchor,
+            false => Fault::Root,
+        }
     }
 
     /// The largest signed size of `log`.
     pub(crate) fn size(&self, log: LogId) -> u64 {
-        let last = self.0.get(&log).and_then(BTreeMap::last_key_value);
+        let last = self.roots.get(&log).and_then(BTreeMap::last_key_value);
         last.map_or(0, |(size, _)| *size)
     }
 
     /// The largest signed size of each log that was signed.
     pub(crate) fn sizes(&self) -> HashMap<LogId, u64> {
-        self.0.keys().map(|log| (*log, self.size(*log))).collect()
+        let logs = self.roots.keys();
+        logs.map(|log| (*log, self.size(*log))).collect()
     }
 
     /// The logs that were signed, in order.
     fn logs(&self) -> Vec<LogId> {
-        let mut logs: Vec<LogId> = self.0.keys().copied().collect();
+        let mut logs: Vec<LogId> = self.roots.keys().copied().collect();
         logs.sort_unstable();
         logs
     }
 
     /// How many checkpoints there are.
     pub(crate) fn count(&self) -> u64 {
-        self.0.values().map(|roots| roots.len() as u64).sum()
+        let logs = self.roots.values();
+        logs.map(|roots| roots.len() as u64).sum()
     }
 }
 
@@ -233,7 +283,7 @@ impl Replay {
         if let Some(root) = signed.root(id, index + 1)
             && root != state.tree.root()
         {
-            return Err(at(index, Fault::Root));
+            return Err(at(index, signed.fault(id, index + 1)));
         }
         self.recorded = taken.recorded;
         Ok(taken)

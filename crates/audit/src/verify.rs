@@ -1,12 +1,15 @@
 //! Verification of a directory on disk, without the service that wrote it.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
-use crate::layout::{Layout, SPOOL};
+use crate::layout::{KEYS, Layout, SPOOL};
+use crate::log_id::LogId;
 use crate::replay::{LogState, Signed};
 use crate::spool;
+use crate::tlog::{KeyKind, VerifierKey};
 use crate::walk::{Torn, Until, Walk, signed_points};
 
 /// What was verified.
@@ -29,6 +32,18 @@ pub struct Report {
     pub heads: Vec<Checkpoint>,
     /// Entries that wait in the spool because the log was down.
     pub spooled: u64,
+    /// Which entries no anchor covers: whoever holds the signing key could have rewritten them, and
+    /// nothing shows it. Without an anchor that is all of them.
+    pub unanchored: Vec<Unanchored>,
+}
+
+/// Entries that no anchor covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanchored {
+    /// Their log.
+    pub log: LogId,
+    /// Their indexes.
+    pub indexes: Range<u64>,
 }
 
 /// Verifies everything in the log directory `dir`: that each batch is intact and continues the chain,
@@ -41,18 +56,80 @@ pub struct Report {
 /// write at the end, as a crash leaves it, or a writer that is at work: use
 /// [`AuditLog::verify`](crate::AuditLog::verify) on a log that is open.
 pub fn verify(dir: &Path, keys: &[VerifyingKey]) -> Result<Report, VerifyError> {
+    verify_anchored(dir, keys, &[])
+}
+
+/// As [`verify()`], and that the log is the one of which `anchors` were kept elsewhere: heads of the
+/// directory log, of which one covers all logs, or of single logs. A log that was rewritten or put back
+/// to an older state by somebody who has the signing key does not agree with them.
+///
+/// Read an anchor with [`Checkpoint::open`], under the same keys.
+///
+/// # Errors
+/// As [`verify()`]; [`Fault::Anchor`] where the log differs from an anchor, [`Fault::Missing`] where it
+/// ends before one.
+pub fn verify_anchored(
+    dir: &Path,
+    keys: &[VerifyingKey],
+    anchors: &[Checkpoint],
+) -> Result<Report, VerifyError> {
     let layout = Layout::new(dir);
     layout.segments()?;
-    verify_until(&layout, keys, None)
+    verify_until(&layout, keys, None, anchors)
+}
+
+/// The keys that the log in `dir` says its checkpoints are signed with, oldest first.
+///
+/// It is only what the log says: whoever rewrites a log under a key of his own writes that one here. An
+/// anchor that one of them signed shows that they are the right ones; without an anchor, compare them with
+/// keys that you got elsewhere.
+///
+/// # Errors
+/// [`VerifyError::NoLog`], [`VerifyError::Unreadable`]; [`Fault::Keys`] for a file that is no list of
+/// verifier keys of the directory log, or none.
+pub fn claimed_keys(dir: &Path) -> Result<Vec<VerifyingKey>, VerifyError> {
+    let layout = Layout::new(dir);
+    layout.segments()?;
+    read_claim(&layout)
+}
+
+/// Whether the log names only keys that are known.
+pub(crate) fn check_claim(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), VerifyError> {
+    match read_claim(layout)?.iter().all(|key| keys.contains(key)) {
+        true => Ok(()),
+        false => Err(VerifyError::tampered(Place::file(KEYS, 0), Fault::Keys)),
+    }
+}
+
+fn read_claim(layout: &Layout) -> Result<Vec<VerifyingKey>, VerifyError> {
+    let fault = || VerifyError::tampered(Place::file(KEYS, 0), Fault::Keys);
+    let text = layout.read_keys()?.ok_or_else(fault)?;
+    let lines = text.strip_suffix('\n').ok_or_else(fault)?.split('\n');
+    let keys = lines.map(|line| {
+        let key = VerifierKey::parse(line).ok()?;
+        let ours = key.kind() == KeyKind::Note
+            && LogId::parse(key.name().as_str()) == Some(LogId::Directory);
+        ours.then(|| *key.key())
+    });
+    keys.collect::<Option<Vec<_>>>().ok_or_else(fault)
 }
 
 pub(crate) fn verify_until(
     layout: &Layout,
     keys: &[VerifyingKey],
     until: Option<Until>,
+    anchors: &[Checkpoint],
 ) -> Result<Report, VerifyError> {
     layout.stray()?;
-    let (signed, directory) = signed_points(layout, keys, until)?;
+    check_claim(layout, keys)?;
+    let (mut signed, directory) = signed_points(layout, keys, until)?;
+    let (checkpoints, sizes) = (signed.count(), signed.sizes());
+    for anchor in anchors {
+        let last = anchor.size.saturating_sub(1);
+        signed
+            .add_anchor(anchor)
+            .map_err(|fault| VerifyError::tampered(Place::entry(anchor.log, last), fault))?;
+    }
     let mut walk = Walk::new();
     let torn = walk.advance(layout, &signed, until, |_, _| {})?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
@@ -66,13 +143,19 @@ pub(crate) fn verify_until(
         return Err(VerifyError::Unfinished { place });
     }
     let heads: Vec<Checkpoint> = walk.replay.ordinary().map(LogState::head).collect();
-    let unsigned = |head: &Checkpoint| head.size - signed.size(head.log).min(head.size);
+    let signed_size = |log| sizes.get(&log).copied().unwrap_or(0);
+    let unsigned = |head: &Checkpoint| head.size.saturating_sub(signed_size(head.log));
+    let unanchored = heads.iter().map(|head| Unanchored {
+        log: head.log,
+        indexes: signed.anchored(head.log)..head.size,
+    });
     Ok(Report {
         entries: walk.replay.entries(),
         unsigned: heads.iter().map(unsigned).sum(),
         logs: heads.len() as u64,
-        checkpoints: signed.count(),
+        checkpoints,
         directory,
+        unanchored: unanchored.filter(|some| !some.indexes.is_empty()).collect(),
         heads,
         spooled: spool.entries.len() as u64,
     })

@@ -194,7 +194,7 @@ pub(crate) fn signed_points(
                 for (index, point) in pending.drain(..) {
                     let place = Place::entry(LogId::Directory, index);
                     signed
-                        .add(&point)
+                        .add_leaf(&point)
                         .map_err(|fault| VerifyError::tampered(place, fault))?;
                 }
             }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod anchors;
+#[cfg(test)]
 mod appends;
 #[cfg(test)]
 mod checkpoints;

@@ -82,7 +82,7 @@ async fn a_flipped_byte_in_an_entry_is_named_by_log_and_index() {
 #[tokio::test]
 async fn every_flipped_byte_of_a_signed_log_is_found() {
     let house = written().await;
-    for name in [SEGMENT, "checkpoint"] {
+    for name in [SEGMENT, "checkpoint", "keys"] {
         let path = house.log().join(name);
         let clean = fs::read(&path).unwrap();
         for at in (0..end(&path)).step_by(3) {

@@ -20,6 +20,7 @@ use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
 use crate::layout::{self, Layout};
+use crate::log_id::LogId;
 
 /// Opens the log of `layout`, writing through `disk`.
 pub(super) async fn open(
@@ -32,7 +33,7 @@ pub(super) async fn open(
     let mut keys = config.previous_keys.clone();
     keys.push(parts.verifying_key());
     let lock = in_background(&layout, |layout| prepare(&layout)).await?;
-    sign_first_head(&layout, &*parts.signer).await?;
+    sign_first_head(&layout, &*parts.signer, &keys).await?;
     let Recovered {
         walk,
         signed,
@@ -41,6 +42,7 @@ pub(super) async fn open(
         dropped,
         spooled,
     } = recovered(&layout, &keys, &config).await?;
+    name_keys(&layout, &keys).await?;
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -113,14 +115,33 @@ async fn recovered(
 }
 
 /// Where there has never been a log, signs the head of an empty directory log.
-async fn sign_first_head(layout: &Layout, signer: &dyn Signer) -> Result<(), AuditError> {
+async fn sign_first_head(
+    layout: &Layout,
+    signer: &dyn Signer,
+    keys: &[VerifyingKey],
+) -> Result<(), AuditError> {
     if !in_background(layout, |layout| is_fresh(&layout)).await? {
         return Ok(());
     }
+    name_keys(layout, keys).await?;
     let note = empty_directory().sign(signer).await?;
     let write = move |layout: Layout| {
         let path = layout.checkpoint();
         Ok(layout::replace(&path, note.as_bytes())?)
+    };
+    in_background(layout, write).await
+}
+
+/// Writes down whose signatures the log carries, for verifiers that were given no key.
+async fn name_keys(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError> {
+    let lines = keys.iter().map(|key| key.vkey(&LogId::Directory) + "\n");
+    let text: String = lines.collect();
+    let write = move |layout: Layout| {
+        // Nothing on disk is changed that is as it should be.
+        if layout.read_keys().ok().flatten().as_ref() == Some(&text) {
+            return Ok(());
+        }
+        Ok(layout::replace(&layout.keys(), text.as_bytes())?)
     };
     in_background(layout, write).await
 }

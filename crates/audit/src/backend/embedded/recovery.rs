@@ -20,7 +20,7 @@ use crate::replay::{Signed, Taken};
 use crate::segment::{HEADER_BYTES, Header};
 use crate::service::Receipt;
 use crate::spool;
-use crate::verify::nothing_signed_is_missing;
+use crate::verify::{check_claim, nothing_signed_is_missing};
 use crate::walk::{Torn, Walk, directory_head, signed_points};
 
 /// What opening found.
@@ -62,6 +62,7 @@ pub(super) fn recover(
     if layout.segments()? == 0 {
         create_first(layout, keys)?;
     }
+    check_claim(layout, keys)?;
     let (signed, _) = signed_points(layout, keys, None)?;
     let spooled = spool::read(layout)?;
     let mut recent = Recent::new(config.recent_ids);

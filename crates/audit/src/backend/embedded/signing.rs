@@ -87,7 +87,7 @@ impl Signing {
         self.checkpoint(queue).await?;
         let until = queue.mark().await?.until;
         let (layout, keys) = (self.layout.clone(), self.keys.clone());
-        let verified = task::blocking(move || verify_until(&layout, &keys, Some(until))).await;
+        let verified = task::blocking(move || verify_until(&layout, &keys, Some(until), &[])).await;
         Ok(verified.map_err(|_| AuditError::WorkerLost)??)
     }
 

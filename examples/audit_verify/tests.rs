@@ -1,0 +1,106 @@
+//! The exit codes, on the log of a real foundation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use eonpro::Foundation;
+use eonpro::audit::LogId;
+
+use super::*;
+
+/// Opens the foundation in `dir` and closes it: entries of its beginning and its end are logged. Returns
+/// the log's directory and its key.
+async fn written(dir: &Path) -> (PathBuf, String) {
+    let foundation = Foundation::embedded(dir).build().await.unwrap();
+    let key = foundation.audit_key().vkey(&LogId::Directory);
+    foundation.shutdown().await;
+    (dir.join("audit"), key)
+}
+
+fn found(words: &[&str]) -> Finding {
+    run(&Args::parse(words.iter().map(Into::into)).unwrap())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn each_code_means_what_the_page_says() {
+    let home = tempfile::tempdir().unwrap();
+    let (log, key) = written(&home.path().join("data")).await;
+    let kept = home.path().join("kept");
+    fs::copy(log.join("checkpoint"), &kept).unwrap();
+    let (dir, anchor) = (text(&log), text(&kept));
+
+    let bare = found(&[dir]);
+    assert_eq!(bare.code, 3, "{bare:?}");
+    assert!(
+        bare.text
+            .contains("not anchored: eonpro/audit/system#0 to ")
+    );
+    let anchored = found(&[dir, "--anchor", anchor, "--key", &key]);
+    assert_eq!(anchored.code, 0, "{anchored:?}");
+    assert!(!anchored.text.contains("not anchored"), "{anchored:?}");
+
+    // More entries since: the anchor still holds, and the rest is named.
+    written(&home.path().join("data")).await;
+    let later = found(&[dir, "--anchor", anchor]);
+    assert_eq!(later.code, 0, "{later:?}");
+    assert!(later.text.contains("not anchored: eonpro/audit/system#"));
+
+    let segment = log.join("wal/0000000001.wal");
+    let clean = fs::read(&segment).unwrap();
+    let mut bad = clean.clone();
+    bad[300] ^= 1;
+    fs::write(&segment, bad).unwrap();
+    let tampered = found(&[dir, "--anchor", anchor]);
+    assert_eq!(tampered.code, 1, "{tampered:?}");
+    assert!(tampered.text.starts_with("tampered: "), "{tampered:?}");
+    fs::write(&segment, clean).unwrap();
+
+    for unreadable in [
+        vec![anchor],
+        vec![dir, "--anchor", dir],
+        vec![dir, "--anchor", "/nowhere"],
+    ] {
+        assert_eq!(found(&unreadable).code, 2, "{unreadable:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_rewritten_whole_is_caught_by_one_anchor_and_by_nothing_without() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let (log, _) = written(&data).await;
+    let kept = home.path().join("kept");
+    fs::copy(log.join("checkpoint"), &kept).unwrap();
+    let anchor = ["--anchor", text(&kept)];
+
+    // With the real key, and under a key of the forger's own.
+    for forget_key in [false, true] {
+        fs::remove_dir_all(&log).unwrap();
+        if forget_key {
+            fs::remove_file(data.join("keys/audit.key")).unwrap();
+        }
+        written(&data).await;
+        let dir = text(&log);
+        assert_eq!(found(&[dir]).code, 3);
+        let caught = found(&[dir, anchor[0], anchor[1]]);
+        assert_eq!(caught.code, 1, "{caught:?}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_told() {
+    for (words, told) in [
+        (&[][..], "no directory"),
+        (&["a", "b"], "more than one directory"),
+        (&["a", "--anchor"], "--anchor needs a value"),
+        (&["a", "--key", "x"], "--key takes name+id+base64"),
+        (&["a", "--help"], "unknown option --help"),
+    ] {
+        let error = Args::parse(words.iter().map(Into::into)).unwrap_err();
+        assert_eq!(error, told);
+    }
+}
