@@ -232,20 +232,16 @@ mod tests {
         files
     }
 
-    fn reader(
-        files: &Files,
-        size: u64,
-    ) -> Result<
-        TileReader<impl FnMut(Tile) -> Result<Vec<u8>, String> + use<'_>>,
-        TileReadError<String>,
-    > {
+    type Reader<'a> = TileReader<Box<dyn FnMut(Tile) -> Result<Vec<u8>, String> + 'a>>;
+
+    fn reader(files: &Files, size: u64) -> Result<Reader<'_>, TileReadError<String>> {
         let fetch = |tile: Tile| {
             files
                 .get(&tile.to_string())
                 .cloned()
                 .ok_or(tile.to_string())
         };
-        TileReader::open(size, &root(size), fetch)
+        TileReader::open(size, &root(size), Box::new(fetch))
     }
 
     #[test]
