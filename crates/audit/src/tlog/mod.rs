@@ -29,7 +29,7 @@ pub use cosignature::Cosignature;
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, SignatureLine, Verified};
 pub use offline_proof::{MAX_EXTRA_BYTES, OfflineProof, OfflineProofError};
 pub use policy::{MAX_POLICY_BYTES, Party, Policy, PolicyError, PolicyFault, TrustError, Trusted};
-pub use tile::{Bundle, FULL, Tile, bundles_added, tiles_added};
+pub use tile::{Bundle, FULL, Tile, bundles_added, tiles_added, tiles_needed};
 pub use tile_reader::{TileReadError, TileReader};
 pub use tree_head::TreeHead;
 pub use verifier_key::{KeyId, KeyKind, KeyName, VerifierKey, VerifierKeyError};

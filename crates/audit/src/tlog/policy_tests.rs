@@ -3,6 +3,9 @@
 use super::testing::Key;
 use super::*;
 
+/// Witnesses by their numbers, one set after the other.
+type Sets<'a> = &'a [&'a [u8]];
+
 const ORIGIN: &str = "log.example/a";
 
 fn text() -> String {
@@ -40,7 +43,7 @@ fn note(witnesses: &[u8]) -> Note {
 #[test]
 fn a_quorum_is_what_the_groups_say() {
     let nested = "group X 2 A B C\ngroup Y any D E F\ngroup Z all X Y\nquorum Z\n";
-    let tables: [(&str, &[&[u8]], &[&[u8]]); 6] = [
+    let tables: [(&str, Sets<'_>, Sets<'_>); 6] = [
         ("quorum none\n", &[&[], &[1]], &[]),
         ("quorum A\n", &[&[1], &[2, 1]], &[&[], &[2, 3, 4, 5, 6]]),
         (

@@ -3,6 +3,7 @@
 //! A tile holds up to 256 neighbouring nodes of a level that is a multiple of eight; a bundle holds the
 //! entries under such a tile of level 0. Full ones never change. Format: C2SP tlog-tiles.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::merkle::Node;
@@ -184,6 +185,25 @@ pub fn tiles_added(from: u64, to: u64) -> impl Iterator<Item = Tile> {
     })
 }
 
+/// The tiles that a [`TileReader`](super::TileReader) of a tree of `size` leaves asks for in order to read
+/// `nodes`, so that they can be fetched side by side first; `None` if a node is not in the tree. At most
+/// eight for each node, and eight more.
+#[must_use]
+pub fn tiles_needed(nodes: &[Node], size: u64) -> Option<BTreeSet<Tile>> {
+    let edge = (0..=TOP).filter_map(|level| {
+        let last = nodes_at(level, size)? >> HEIGHT;
+        Tile::in_tree(level, last, size)
+    });
+    let mut needed: BTreeSet<Tile> = edge.collect();
+    for node in nodes {
+        let mut at = Tile::of_node(*node, size)?;
+        while needed.insert(at) {
+            at = at.above(size)?;
+        }
+    }
+    Some(needed)
+}
+
 /// The bundles that a log of `to` entries has, and that of `from` entries has not: a partial one last.
 pub fn bundles_added(from: u64, to: u64) -> impl Iterator<Item = Bundle> {
     added(from, to).filter_map(|(index, width)| Bundle::new(index, width))
@@ -271,7 +291,6 @@ pub(super) fn decimal(digits: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 

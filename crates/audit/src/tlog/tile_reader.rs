@@ -196,10 +196,11 @@ fn subtree(hashes: &TileHashes, node: Node) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::convert::Infallible;
 
     use crate::merkle::{CompactRange, verify_consistency, verify_inclusion};
-    use crate::tlog::tile::{bundles_added, tiles_added};
+    use crate::tlog::tile::{bundles_added, tiles_added, tiles_needed};
     use crate::tlog::write_bundle;
     use proptest::prelude::*;
 
@@ -232,20 +233,16 @@ mod tests {
         files
     }
 
-    fn reader(
-        files: &Files,
-        size: u64,
-    ) -> Result<
-        TileReader<impl FnMut(Tile) -> Result<Vec<u8>, String> + use<'_>>,
-        TileReadError<String>,
-    > {
+    type Reader<'a> = TileReader<Box<dyn FnMut(Tile) -> Result<Vec<u8>, String> + 'a>>;
+
+    fn reader(files: &Files, size: u64) -> Result<Reader<'_>, TileReadError<String>> {
         let fetch = |tile: Tile| {
             files
                 .get(&tile.to_string())
                 .cloned()
                 .ok_or(tile.to_string())
         };
-        TileReader::open(size, &root(size), fetch)
+        TileReader::open(size, &root(size), Box::new(fetch))
     }
 
     #[test]
@@ -381,6 +378,29 @@ mod tests {
                 Err(TileReadError::Tile(TileError::NotInTree))
             ));
         }
+    }
+
+    #[test]
+    fn the_tiles_that_are_named_first_are_those_that_are_read() {
+        for size in [1, 256, 300, 65_536, 66_000] {
+            let files = files(size);
+            for index in [0, 200, 256, size / 2, size - 1] {
+                let Ok(plan) = Plan::inclusion(index, size) else {
+                    continue;
+                };
+                let needed = tiles_needed(plan.nodes(), size).unwrap();
+                let mut read = BTreeSet::new();
+                let fetch = |tile: Tile| {
+                    read.insert(tile);
+                    files.get(&tile.to_string()).cloned().ok_or(tile)
+                };
+                let mut reader = TileReader::open(size, &root(size), fetch).unwrap();
+                reader.inclusion(index).unwrap();
+                assert_eq!(read, needed, "{index} of {size}");
+            }
+        }
+        assert_eq!(tiles_needed(&[Node::new(0, 5).unwrap()], 5), None);
+        assert_eq!(tiles_needed(&[], 0), Some(BTreeSet::new()));
     }
 
     #[test]

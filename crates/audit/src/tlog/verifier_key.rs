@@ -95,6 +95,7 @@ impl fmt::Display for KeyId {
 }
 
 /// What a key signs.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// The text: signature type 0x01.
