@@ -105,6 +105,17 @@ impl Signed {
         self.anchors.iter().map(covers).max().unwrap_or(0)
     }
 
+    /// How far each log goes by the checkpoints that `head`, one of the directory log, covers.
+    pub(crate) fn sizes_under(&self, head: &Checkpoint) -> BTreeMap<LogId, u64> {
+        let mut sizes = BTreeMap::from([(head.log, head.size)]);
+        let leaves = usize::try_from(head.size).unwrap_or(usize::MAX);
+        for (log, size) in self.leaves.iter().take(leaves) {
+            let known = sizes.entry(*log).or_insert(0);
+            *known = (*known).max(*size);
+        }
+        sizes
+    }
+
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
         self.roots.get(&log)?.get(&size).copied()
     }

@@ -21,6 +21,8 @@ mod peers;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]
+mod publishing;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod tampering;
