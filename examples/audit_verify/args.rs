@@ -8,33 +8,47 @@ use eonpro::audit::tlog::VerifierKey;
 
 /// How to use the example.
 pub(crate) const USAGE: &str = "usage: audit_verify DIR [--anchor FILE]... [--key VKEY]...
+       audit_verify --proof FILE --key VKEY
 
   DIR             the directory of an audit log that no process writes now
   --anchor FILE   a signed head that was kept elsewhere, such as an old copy of DIR/checkpoint
   --key VKEY      a key that may have signed, as Foundation::audit_key gives it (name+id+base64);
-                  without any, the keys that DIR names itself";
+                  without any, the keys that DIR names itself
+  --proof FILE    a proof file of one entry, as audit_publish makes it; its entry is printed";
 
 /// What the user asked for.
 #[derive(Debug)]
 pub(crate) struct Args {
-    /// The log.
-    pub(crate) dir: PathBuf,
+    /// What to verify.
+    pub(crate) subject: Subject,
     /// Files with heads that were kept elsewhere.
     pub(crate) anchors: Vec<PathBuf>,
     /// Keys that may have signed; none means those that the log names.
     pub(crate) keys: Vec<VerifyingKey>,
 }
 
+/// What is verified.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    /// The log in a directory.
+    Log(PathBuf),
+    /// The proof of one entry.
+    Proof(PathBuf),
+}
+
 impl Args {
     /// Parses the arguments after the program's name.
     pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let (mut dir, mut anchors, mut keys) = (None, Vec::new(), Vec::new());
+        let (mut subject, mut anchors, mut keys) = (None, Vec::new(), Vec::new());
         while let Some(word) = words.next() {
             let mut value = || {
                 let value = words.next();
                 value.ok_or(format!("{} needs a value", word.display()))
             };
             match word.to_str() {
+                Some("--proof") if subject.is_none() => {
+                    subject = Some(Subject::Proof(value()?.into()));
+                }
                 Some("--anchor") => anchors.push(value()?.into()),
                 Some("--key") => {
                     let text = value()?;
@@ -42,17 +56,23 @@ impl Args {
                     let key = key.and_then(Result::ok);
                     keys.push(*key.ok_or("--key takes name+id+base64")?.key());
                 }
+                Some("--proof") => return Err("more than one thing to verify".to_owned()),
                 Some(option) if option.starts_with("--") => {
                     return Err(format!("unknown option {option}"));
                 }
-                _ if dir.is_none() => dir = Some(word.into()),
-                _ => return Err("more than one directory".to_owned()),
+                _ if subject.is_none() => subject = Some(Subject::Log(word.into())),
+                _ => return Err("more than one thing to verify".to_owned()),
             }
         }
-        Ok(Self {
-            dir: dir.ok_or("no directory")?,
-            anchors,
-            keys,
-        })
+        let subject = subject.ok_or("no directory")?;
+        match (&subject, keys.is_empty(), anchors.is_empty()) {
+            (Subject::Proof(_), true, _) => Err("--proof needs a --key".to_owned()),
+            (Subject::Proof(_), _, false) => Err("--proof takes no anchor".to_owned()),
+            _ => Ok(Self {
+                subject,
+                anchors,
+                keys,
+            }),
+        }
     }
 }

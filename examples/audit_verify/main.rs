@@ -1,6 +1,7 @@
 //! Verifies an audit log directory with nothing but its bytes.
 //!
-//! `cargo run --release --example audit_verify -- DIR [--anchor FILE]... [--key VKEY]...`
+//! `cargo run --release --example audit_verify -- DIR [--anchor FILE]... [--key VKEY]...`, or, for a proof
+//! file of one entry, `-- --proof FILE --key VKEY`.
 //!
 //! An anchor is a signed head that was kept elsewhere: a copy of the file `checkpoint` of the directory,
 //! made at any time. Without `--key` the keys are those that the log names in its file `keys`, and an
@@ -9,13 +10,14 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | verified, and it is the log of which the anchors were kept; what is newer than they is printed |
-//! | 1 | tampered: the first bad entry or file is printed. Also an anchor that no key of the log signed |
+//! | 1 | tampered: the first bad entry or file is printed. Also an anchor that no key of the log signed, and a proof that does not hold |
 //! | 2 | unreadable, or the arguments make no sense |
 //! | 3 | consistent in itself, but nothing shows that it is not another log: the entries are printed |
 //!
 //! An unfinished write at the end, as a crash leaves it, is exit code 2: open the log to recover it.
 
 mod args;
+mod proof;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -26,10 +28,10 @@ use eonpro::audit::{
     Checkpoint, CheckpointError, Report, VerifyError, VerifyingKey, claimed_keys, verify_anchored,
 };
 
-use crate::args::{Args, USAGE};
+use crate::args::{Args, Subject, USAGE};
 
-/// No anchor is longer.
-const MAX_ANCHOR_BYTES: u64 = 64 * 1024;
+/// No anchor and no proof is longer.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// What was found, and the code to exit with.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,30 +62,40 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Finding {
-    match check(args) {
-        Ok(report) => describe(&report, !args.anchors.is_empty()),
-        Err(found) => found,
-    }
+    let found = match &args.subject {
+        Subject::Log(dir) => check(dir, args),
+        Subject::Proof(file) => proof::check(file, &args.keys),
+    };
+    found.unwrap_or_else(|found| found)
 }
 
-fn check(args: &Args) -> Result<Report, Finding> {
+fn check(dir: &Path, args: &Args) -> Result<Finding, Finding> {
     let keys = match args.keys.is_empty() {
-        true => claimed_keys(&args.dir).map_err(|error| failed(&error))?,
+        true => claimed_keys(dir).map_err(|error| failed(&error))?,
         false => args.keys.clone(),
     };
     let anchors = args.anchors.iter().map(|path| anchor(path, &keys));
     let anchors = anchors.collect::<Result<Vec<_>, _>>()?;
-    verify_anchored(&args.dir, &keys, &anchors).map_err(|error| failed(&error))
+    let report = verify_anchored(dir, &keys, &anchors).map_err(|error| failed(&error))?;
+    Ok(describe(&report, !anchors.is_empty()))
 }
 
-fn anchor(path: &Path, keys: &[VerifyingKey]) -> Result<Checkpoint, Finding> {
+/// The name and the text of a small file.
+fn read(path: &Path) -> Result<(String, String), Finding> {
     let name = path.display().to_string();
     let read = File::open(path).and_then(|file| {
         let mut text = String::new();
-        file.take(MAX_ANCHOR_BYTES).read_to_string(&mut text)?;
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
         Ok(text)
     });
-    let text = read.map_err(|error| Finding::unreadable(&name, &error))?;
+    match read {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(Finding::unreadable(&name, &error)),
+    }
+}
+
+fn anchor(path: &Path, keys: &[VerifyingKey]) -> Result<Checkpoint, Finding> {
+    let (name, text) = read(path)?;
     Checkpoint::open(&text, keys).map_err(|error| match error {
         CheckpointError::Signature => Finding::new(
             1,

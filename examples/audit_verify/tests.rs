@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use eonpro::Foundation;
-use eonpro::audit::LogId;
+use eonpro::audit::{LogId, claimed_keys, prove, publish};
 
 use super::*;
 
@@ -91,11 +91,38 @@ async fn a_log_rewritten_whole_is_caught_by_one_anchor_and_by_nothing_without() 
     }
 }
 
+#[tokio::test]
+async fn a_proof_of_one_entry_holds_without_the_log_and_for_that_entry_only() {
+    let home = tempfile::tempdir().unwrap();
+    let (log, key) = written(&home.path().join("data")).await;
+    let public = home.path().join("public");
+    let keys = claimed_keys(&log).unwrap();
+    publish(&log, &keys, &public).unwrap();
+    let proof = prove(&public, &keys, LogId::System, 0).unwrap();
+    fs::remove_dir_all(home.path().join("data")).unwrap();
+    let file = home.path().join("first.tlog-proof");
+    fs::write(&file, proof.to_string()).unwrap();
+    let words = ["--proof", text(&file), "--key", &key];
+    let holds = found(&words);
+    assert_eq!(holds.code, 0, "{holds:?}");
+    assert!(holds.text.contains("eonpro/audit/system#0"), "{holds:?}");
+    assert!(holds.text.contains("\"code\":\"AUD-001\""), "{holds:?}");
+
+    let entry = String::from_utf8(proof.extra().to_vec()).unwrap();
+    let forged = entry.replace("AUD-001", "AUD-002").into_bytes();
+    let forged = proof.with_extra(forged).unwrap();
+    fs::write(&file, forged.to_string()).unwrap();
+    assert_eq!(found(&words).code, 1);
+    fs::write(&file, "nothing").unwrap();
+    assert_eq!(found(&words).code, 2);
+}
+
 #[test]
 fn wrong_arguments_are_told() {
     for (words, told) in [
         (&[][..], "no directory"),
-        (&["a", "b"], "more than one directory"),
+        (&["a", "b"], "more than one thing to verify"),
+        (&["--proof", "a"], "--proof needs a --key"),
         (&["a", "--anchor"], "--anchor needs a value"),
         (&["a", "--key", "x"], "--key takes name+id+base64"),
         (&["a", "--help"], "unknown option --help"),

@@ -13,6 +13,8 @@ mod corpora;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod merkle_vectors;
