@@ -18,6 +18,7 @@ pub mod broken;
 pub mod conformance;
 #[cfg(feature = "encryption")]
 mod epochs;
+mod postgres;
 mod recording;
 mod scope;
 mod sealer;
@@ -26,6 +27,7 @@ pub mod servers;
 pub use alerts::RecordingAlerts;
 #[cfg(feature = "encryption")]
 pub use epochs::MemoryEpochs;
+pub use postgres::Postgres;
 pub use recording::{Recorded, RecordingSink};
 pub use scope::{
     Actors, authority, context, scope, scope_at, scope_with, standing_context, tenant_id,
