@@ -157,13 +157,15 @@ impl Watches {
             return Err(PgError::Connection(None));
         };
         // Before the lock is held, or a notification between would be lost.
-        let heard = self.listener.watchers.add(topic);
+        let mut heard = self.listener.watchers.add(topic);
         let (reply, answer) = oneshot::channel();
         let gone = |_| PgError::Connection(None);
         let request = requests.send(Request { topic, reply });
         request.await.map_err(|_| PgError::Connection(None))?;
         drop(requests);
         answer.await.map_err(gone)??;
+        // What was told until now can be read by whoever reads from now on.
+        heard.mark_unchanged();
         let hints = futures_util::stream::unfold(heard, |mut heard| async {
             heard.changed().await.ok()?;
             Some((Change::Lagged, heard))
