@@ -195,8 +195,11 @@ impl Watches {
 async fn listen(listener: Arc<Listener>, mut requests: mpsc::Receiver<Request>) {
     let mut pause = FIRST_PAUSE;
     while let Ended::Lost { listened } = listener.session(&mut requests).await {
-        listener.watchers.tell_all();
-        pause = if listened { FIRST_PAUSE } else { pause };
+        // Once for each loss; whatever is missed until the next session is announced by that.
+        if listened {
+            listener.watchers.tell_all();
+            pause = FIRST_PAUSE;
+        }
         if tokio::time::timeout(pause, refuse(&mut requests))
             .await
             .is_ok()

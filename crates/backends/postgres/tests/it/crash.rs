@@ -103,3 +103,30 @@ async fn a_store_goes_on_by_itself_once_the_server_is_back() {
     assert_eq!(text(&store, "a").await.as_deref(), Some("1"));
     assert_eq!(store.health().await, Health::Healthy);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_acknowledges_before_it_syncs_is_made_to_sync_our_commits() {
+    let Some(mut server) = bed::server().await else {
+        return;
+    };
+    let store = bed::open(&bed::config(&server)).await;
+    for round in 0..3 {
+        server.kill().unwrap();
+        let lazy = ["fsync=on", "synchronous_commit=off", "wal_writer_delay=10s"];
+        server.launch_with(&lazy).await.unwrap();
+        assert!(
+            bed::open(&bed::config(&server))
+                .await
+                .capabilities()
+                .durable
+        );
+        let name = |number: usize| format!("{round}/{number}");
+        // The first wakes the server's writer, which then sleeps.
+        for number in 0..50 {
+            store.commit(&AT, put(&name(number), "1")).await.unwrap();
+        }
+        server.kill().unwrap();
+        server.launch().await.unwrap();
+        assert_eq!(text(&store, &name(49)).await.as_deref(), Some("1"));
+    }
+}

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use eonpro_core::component::Component as _;
 use eonpro_core::port::kv::{Change, KeyValue as _, Partition};
+use eonpro_core::secret::SecretText;
+use eonpro_postgres::PgConfig;
 use eonpro_testkit::{Postgres, tenant_id};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -73,6 +75,31 @@ async fn what_was_missed_while_the_connection_was_lost_is_announced() {
         theirs.commit(&AT, put("a", "again")).await.unwrap();
         hear(&mut hints).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_between_two_connections_is_announced_by_the_second() {
+    let Some(server) = bed::server().await else {
+        return;
+    };
+    let role = "CREATE ROLE clinic SUPERUSER LOGIN PASSWORD 'clinic-password'";
+    server.sql(role).unwrap();
+    let theirs = bed::open(&bed::config(&server)).await;
+    let config = PgConfig {
+        user: "clinic".to_owned(),
+        password: SecretText::new("clinic-password".to_owned()),
+        ..bed::config(&server)
+    };
+    let ours = bed::open(&config).await;
+    let mut hints = ours.watch(&AT, b"").await.unwrap();
+    server.sql("ALTER ROLE clinic NOLOGIN").unwrap();
+    end_listener(&server);
+    hear(&mut hints).await;
+    assert!(ours.watch(&AT, b"").await.is_err(), "nobody listens");
+    theirs.commit(&AT, put("a", "1")).await.unwrap();
+    assert!(!is_told(&mut hints).await);
+    server.sql("ALTER ROLE clinic LOGIN").unwrap();
+    hear(&mut hints).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
