@@ -38,7 +38,8 @@ const NEVER: i64 = 0;
 ///
 /// Commits of one partition queue on its counter; those of different partitions do not meet. Expiry
 /// is judged by the clock of the process that asks, as it stands when it asks: keep the clocks of
-/// all processes together.
+/// all processes together. A watch announces every commit of its partition as [`Change::Lagged`],
+/// whatever prefix was asked for, once until the watcher looks.
 pub struct PgKeyValue {
     clock: SharedClock,
     connections: Connections,
