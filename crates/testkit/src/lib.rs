@@ -18,6 +18,7 @@ pub mod broken;
 pub mod conformance;
 #[cfg(feature = "encryption")]
 mod epochs;
+mod postgres;
 mod recording;
 mod rotation;
 mod scope;
@@ -27,6 +28,7 @@ pub mod servers;
 pub use alerts::RecordingAlerts;
 #[cfg(feature = "encryption")]
 pub use epochs::MemoryEpochs;
+pub use postgres::Postgres;
 pub use recording::{Recorded, RecordingSink};
 pub use rotation::MemoryRotation;
 pub use scope::{

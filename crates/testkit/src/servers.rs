@@ -26,7 +26,8 @@ const WATCHED: &str = r#""$@" & child=$!; read -r _; kill "$child"; wait "$child
 /// How long a server may take to listen, on a machine that does much else.
 const START: Duration = Duration::from_secs(120);
 
-/// Where `program` lies: in the Python environment of the test tools, or on the search path.
+/// Where `program` lies: in the Python environment of the test tools, or on the search path. A path
+/// that is absolute is looked up as it is.
 #[must_use]
 pub fn tool(program: &str) -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = tool_folders()
@@ -200,7 +201,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }

@@ -15,7 +15,8 @@ pub(crate) struct Server {
 /// What brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A Debian package; it is there if the program is on the search path.
+    /// A Debian package; it is there if the program is on the search path, or where an absolute path
+    /// says.
     Debian {
         package: &'static str,
         program: &'static str,
@@ -49,6 +50,21 @@ pub(crate) const SERVERS: &[Server] = &[
         source: Source::Debian {
             package: "nodejs",
             program: "node",
+        },
+    },
+    Server {
+        name: "openssl",
+        source: Source::Debian {
+            package: "openssl",
+            program: "openssl",
+        },
+    },
+    Server {
+        name: "postgres",
+        source: Source::Debian {
+            package: "postgresql-15",
+            // Debian keeps the server's programs off the search path.
+            program: "/usr/lib/postgresql/15/bin/postgres",
         },
     },
     Server {

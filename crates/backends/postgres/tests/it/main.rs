@@ -1,0 +1,18 @@
+//! The store as its users see it, on a real server.
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod drops;
+#[cfg(test)]
+mod held;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+mod watches;
