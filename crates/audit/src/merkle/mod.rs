@@ -220,6 +220,25 @@ mod tests {
         all
     }
 
+    /// A wrong length is seen before anything is hashed.
+    fn refusal(bad: &[Digest], good: &[Digest]) -> ProofError {
+        if bad.len() == good.len() {
+            ProofError::Root
+        } else {
+            ProofError::Length
+        }
+    }
+
+    #[test]
+    fn a_leaf_of_a_larger_tree_is_not_passed_off_as_one_of_a_smaller() {
+        // Both lead to the root, and differ in nothing but the claimed place.
+        let leaves = leaves(2);
+        let root = node_hash(&leaves[0], &leaves[1]);
+        let verify = |index, size| verify_inclusion(&leaves[..1], index, &leaves[1], size, &root);
+        assert_eq!(verify(1, 2), Ok(()));
+        assert_eq!(verify(0, 1), Err(ProofError::Length));
+    }
+
     #[test]
     fn a_proof_out_of_a_missing_node_is_none() {
         let leaves = leaves(5);
@@ -307,7 +326,8 @@ mod tests {
                 };
                 prop_assert_eq!(verify(&proof, index, count), Ok(()));
                 for bad in mutations(&proof) {
-                    prop_assert!(verify(&bad, index, count).is_err());
+                    let refused = verify(&bad, index, count);
+                    prop_assert_eq!(refused, Err(refusal(&bad, &proof)));
                 }
                 for other in (0..count + 2).filter(|other| *other != index) {
                     prop_assert!(verify(&proof, other, count).is_err());
@@ -333,7 +353,8 @@ mod tests {
                 };
                 prop_assert_eq!(verify(&proof, &old_root, &new_root), Ok(()));
                 for bad in mutations(&proof) {
-                    prop_assert!(verify(&bad, &old_root, &new_root).is_err());
+                    let refused = verify(&bad, &old_root, &new_root);
+                    prop_assert_eq!(refused, Err(refusal(&bad, &proof)));
                 }
                 let other = Digest::of(b"other");
                 prop_assert!(verify(&proof, &other, &new_root).is_err());
