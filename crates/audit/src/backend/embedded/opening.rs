@@ -42,7 +42,6 @@ pub(super) async fn open(
         dropped,
         spooled,
     } = recovered(&layout, &keys, &config).await?;
-    name_keys(&layout, &keys).await?;
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -110,8 +109,10 @@ async fn recovered(
     keys: &[VerifyingKey],
     config: &AuditConfig,
 ) -> Result<Recovered, AuditError> {
-    let (keys, config) = (keys.to_vec(), config.clone());
-    in_background(layout, move |layout| recover(&layout, &keys, &config)).await
+    let (known, config) = (keys.to_vec(), config.clone());
+    let recovered = in_background(layout, move |layout| recover(&layout, &known, &config)).await?;
+    name_keys(layout, keys).await?;
+    Ok(recovered)
 }
 
 /// Where there has never been a log, signs the head of an empty directory log.
