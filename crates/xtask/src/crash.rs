@@ -1,11 +1,13 @@
 //! The crash campaigns: writers of the audit log, rotations of sealed rows, and shreds are killed; nothing
-//! that was acknowledged may be lost, nor come back.
+//! that was acknowledged may be lost, nor come back. And the campaign of changes to audit logs, all of which
+//! must be named.
 
 use crate::process::{cargo, run as run_command};
 use crate::{Failure, repo};
 
 const ROUNDS: u32 = 100;
 const ENCRYPTION_ROUNDS: u32 = 10;
+const FLIPS: u32 = 10_000;
 
 /// Runs the ignored crash test of the audit crate for the given number of rounds.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -17,6 +19,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 pub(crate) fn encryption(arguments: &[String]) -> Result<(), Failure> {
     let rounds = rounds(arguments, ENCRYPTION_ROUNDS).map_err(Failure::Usage)?;
     campaign(&["-p", "eonpro-encryption"], rounds)
+}
+
+/// Changes audit logs at random: so many flipped bits, a twentieth as many larger changes, a fiftieth as many
+/// clean logs.
+pub(crate) fn tamper(arguments: &[String]) -> Result<(), Failure> {
+    let flips = rounds(arguments, FLIPS).map_err(Failure::Usage)?;
+    let root = repo::root()?;
+    let mut command = cargo(&root);
+    command
+        .args(["test", "--release", "-p", "eonpro-audit", "--test", "it"])
+        .args(["--", "tamper_campaign", "--nocapture"])
+        .env("EONPRO_TAMPER_ROUNDS", flips.to_string());
+    println!("{flips} flipped bits");
+    Ok(run_command(&mut command)?)
 }
 
 fn campaign(what: &[&str], rounds: u32) -> Result<(), Failure> {

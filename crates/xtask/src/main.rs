@@ -81,6 +81,12 @@ const VERBS: &[Verb] = &[
         run: ratios::run,
     },
     Verb {
+        name: "tamper",
+        arguments: "[FLIPS]",
+        about: "change audit logs at random, FLIPS bits (default 10000) and larger things; all must be named",
+        run: crash::tamper,
+    },
+    Verb {
         name: "test",
         arguments: "[ARGUMENTS OF CARGO TEST]",
         about: "install missing servers, run every test; EONPRO_TEST_REQUIRE=all insists on them",

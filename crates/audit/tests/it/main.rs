@@ -27,6 +27,8 @@ mod publishing;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
+mod tamper_campaign;
+#[cfg(test)]
 mod tampering;
 #[cfg(test)]
 mod ui;
