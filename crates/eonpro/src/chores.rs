@@ -37,6 +37,9 @@ pub struct KeyUpkeep {
     /// How many keys of ended shred epochs were destroyed. **If any was, back up the key table now**: older
     /// backups give no patient's key back.
     pub destroyed: usize,
+    /// How many ended shred epochs were not destroyed because another custody made their keys. Not a failure,
+    /// but **they are still there**: call it where that custody is configured, or see the runbook of shredding.
+    pub foreign: usize,
     /// How many tenants have no keys any more, or none yet.
     pub without_keys: usize,
     /// How many steps failed. They are tried again by the next call.
@@ -166,6 +169,7 @@ impl Foundation {
                     upkeep.moved = upkeep.moved.saturating_add(ended.moved);
                     upkeep.lost = upkeep.lost.saturating_add(ended.lost);
                     upkeep.destroyed = upkeep.destroyed.saturating_add(ended.destroyed.len());
+                    upkeep.foreign = upkeep.foreign.saturating_add(ended.foreign.len());
                 }
                 Err(error) => upkeep.fail(Some(tenant), error),
             }

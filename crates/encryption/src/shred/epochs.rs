@@ -60,10 +60,13 @@ pub(crate) struct Epochs {
 impl Pending {
     /// Whether that custody made its key, as far as is known.
     pub(crate) fn lies_in(&self, custody: &str) -> bool {
-        self.custody
-            .as_deref()
-            .is_none_or(|made_in| made_in == custody)
+        made_in(self.custody.as_deref(), custody)
     }
+}
+
+/// Whether `custody` is the one on record. None is on record of old epochs, and those may be anyone's.
+fn made_in(recorded: Option<&str>, custody: &str) -> bool {
+    recorded.is_none_or(|made_in| made_in == custody)
 }
 
 impl Epochs {

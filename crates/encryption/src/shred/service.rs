@@ -111,7 +111,7 @@ pub trait Shredding: Component {
     /// [`CryptoError::Refused`]: a hold stands (the request is then over), approvals are missing,
     /// or the deadline has not passed. [`CryptoError::Unrecorded`]: nothing was changed.
     /// [`CryptoError::Unsigned`]: the keys are destroyed, repeat for the receipt. Errors of the
-    /// store.
+    /// store. A tenant's epoch whose key another custody made is none: the receipt names it.
     async fn carry_out_shred(
         &self,
         cx: &RequestContext,
@@ -187,10 +187,9 @@ pub trait Shredding: Component {
     ///
     /// # Errors
     /// [`CryptoError::Unverified`] if a key did not come back as it went in; [`CryptoError::Conflict`]
-    /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there;
-    /// [`CryptoError::ForeignCustody`] if an old key was made in another custody, which is still there: call
-    /// it once in a process that has that custody; errors
-    /// of the store and of the custody.
+    /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there; errors
+    /// of the store and of the custody. Ended epochs whose keys another custody made are no error but in
+    /// [`EpochEnded::foreign`].
     async fn end_shred_epoch(
         &self,
         cx: &RequestContext,
@@ -220,8 +219,11 @@ pub struct EpochEnded {
     pub lost: u64,
     /// The epochs whose keys were destroyed by this call.
     pub destroyed: Vec<EpochId>,
-    /// How many ended epochs still wait for `epoch_settle`.
+    /// How many ended epochs still wait for `epoch_settle`, or stay because records name them.
     pub waiting: usize,
+    /// Ended epochs whose time has come and whose keys another custody made: **they are still there**, as far
+    /// as is known here. Call it once in a process that has that custody.
+    pub foreign: Vec<EpochId>,
 }
 
 /// A tenant's present shred epoch.

@@ -294,7 +294,8 @@ impl Inner {
 
     /// Destroys the keys of ended epochs that need not stay. The caller has seen that no living
     /// subject lies under them but under those `named`, which stay: a key that does not answer today
-    /// may do so tomorrow. A destruction is repeated until it is recorded.
+    /// may do so tomorrow. A destruction is repeated until it is recorded. Those that are due and were
+    /// made in another custody are reported.
     async fn destroy_pending(
         &self,
         cx: &RequestContext,
@@ -307,20 +308,19 @@ impl Inner {
             let Found { value, version } = self.shreds.epochs(scope).await?;
             let mut epochs = value;
             let now = self.emitter.clock().wall();
-            let is_due = |one: &&Pending| one.destroy_at <= now && !named.contains(&one.id);
+            // Another custody would call them gone because it never had them.
+            let is_due = |one: &&Pending| one.destroy_at <= now;
             let (ours, others): (Vec<_>, Vec<_>) = epochs
                 .pending
                 .iter()
                 .filter(is_due)
                 .partition(|one| one.lies_in(custody.custody_id()));
-            let Some(due) = ours.first().copied().cloned() else {
-                ended.waiting = epochs.pending.len();
-                // Another custody would call them gone because it never had them.
-                return match others.is_empty() {
-                    true => Ok(()),
-                    false => Err(CryptoError::ForeignCustody),
-                };
+            let Some(due) = ours.into_iter().find(|one| !named.contains(&one.id)) else {
+                ended.foreign = others.into_iter().map(|one| one.id.clone()).collect();
+                ended.waiting = epochs.pending.len().saturating_sub(ended.foreign.len());
+                return Ok(());
             };
+            let due = due.clone();
             events::epoch_destroyed(&self.emitter, cx, scope, (&due.id, due.number))
                 .await
                 .map_err(CryptoError::Unrecorded)?;
@@ -338,7 +338,7 @@ impl Inner {
     }
 
     /// Destroys all epochs of a tenant that was shredded: there are no survivors. A vault without
-    /// custody has none.
+    /// custody has none. Those of another custody are reported, and the tenant stays due.
     pub(super) async fn close_epochs(
         &self,
         cx: &RequestContext,
@@ -365,6 +365,12 @@ impl Inner {
             }
             self.destroy_pending(cx, scope, &BTreeSet::new(), &mut ended)
                 .await?;
+            if !ended.foreign.is_empty() {
+                tracing::warn!(
+                    epochs = ended.foreign.len(),
+                    "keys of a shredded tenant's epochs lie in another custody and are still there"
+                );
+            }
             return Ok(ended);
         }
         Err(CryptoError::Conflict)

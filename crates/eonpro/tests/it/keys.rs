@@ -390,6 +390,42 @@ async fn a_custody_that_forgets_is_refused_by_name_and_one_that_is_replaced_is_n
 }
 
 #[tokio::test]
+async fn the_chore_counts_the_epochs_of_a_custody_that_was_replaced() {
+    let (dir, signers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let signer = eonpro::audit::KeyFileSigner::open_or_create(&signers.path().join("receipts.key"));
+    let signer = Arc::new(signer.unwrap());
+    let with_a_custody_of_its_own = || {
+        let backing = EmbeddedDirectory::at(dir.path());
+        let audit = backing.audit();
+        let builder = Foundation::builder(Profile::Test).backends(backing);
+        let parts = ShredParts {
+            epochs: Arc::new(EphemeralEpochs::new()),
+            signer: Arc::<eonpro::audit::KeyFileSigner>::clone(&signer),
+        };
+        builder.audit(audit).shredding(parts).build()
+    };
+    let foundation = with_a_custody_of_its_own().await.unwrap();
+    let tenant = onboarded(&foundation, "clinic-7").await.id();
+    let scope = admitted_as(&foundation, tenant, "dr.grey").await;
+    let _twin = sealed_for(&foundation, &scope, 1).await;
+    foundation.shutdown().await;
+
+    let foundation = with_a_custody_of_its_own().await.unwrap();
+    let cx = foundation.chore("test");
+    let ours = seal_scope(&foundation, tenant).await;
+    let approval = ShredApproval {
+        approver: eonpro::core::id::ActorId::new("officer").unwrap(),
+        second_approver: None,
+    };
+    let shred = foundation.encryption().shred(&cx, ours, approval);
+    shred.await.unwrap();
+    let upkeep = foundation.maintain_keys(&cx).await.unwrap();
+    assert!(upkeep.is_clean(), "{upkeep:?}");
+    assert_eq!((upkeep.destroyed, upkeep.foreign), (0, 1));
+    foundation.shutdown().await;
+}
+
+#[tokio::test]
 async fn health_says_which_library_seals_and_that_no_certificate_covers_it() {
     let dir = tempfile::tempdir().unwrap();
     let foundation = embedded(dir.path()).await;
