@@ -133,6 +133,22 @@ impl Epochs {
         self.gone.drain(..spare);
     }
 
+    /// Whether another custody than that one made the key that wraps now.
+    pub(crate) fn wraps_elsewhere(&self, custody: &str) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|one| !made_in(one.custody.as_deref(), custody))
+    }
+
+    /// Whether another custody than that one made `epoch`'s key, which is not known to be gone.
+    pub(crate) fn lies_elsewhere(&self, epoch: &EpochId, custody: &str) -> bool {
+        let current = self.current.as_ref().filter(|one| one.id == *epoch);
+        if current.is_some() {
+            return self.wraps_elsewhere(custody);
+        }
+        let mut pending = self.pending.iter();
+        pending.any(|one| one.id == *epoch && !one.lies_in(custody))
+    }
+
     fn newest(&self) -> u64 {
         let current = self.current.iter().map(|one| one.number);
         let pending = self.pending.iter().map(|one| one.number);

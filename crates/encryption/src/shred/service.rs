@@ -30,7 +30,8 @@ pub trait Subjects: Component {
     /// # Errors
     /// [`SealError::Shredded`](crate::SealError::Shredded) if the patient or the tenant was
     /// shredded; [`CryptoError::Unaudited`] if the key stands without its audit entry: repeat the
-    /// call, which tells it again; errors of the store, the root and the custody.
+    /// call, which tells it again; [`CryptoError::ForeignCustody`] if the present epoch's key was made in
+    /// another custody than this process has; errors of the store, the root and the custody.
     async fn provision_subject(
         &self,
         scope: &TenantScope,
@@ -188,7 +189,8 @@ pub trait Shredding: Component {
     /// # Errors
     /// [`CryptoError::Unverified`] if a key did not come back as it went in; [`CryptoError::Conflict`]
     /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there; errors
-    /// of the store and of the custody. Ended epochs whose keys another custody made are no error but in
+    /// of the store and of the custody. [`CryptoError::ForeignCustody`] if the present epoch's key was made in
+    /// another custody: nothing was changed. Ended epochs whose keys another custody made are no error but in
     /// [`EpochEnded::foreign`].
     async fn end_shred_epoch(
         &self,
@@ -215,7 +217,8 @@ pub trait Shredding: Component {
 pub struct EpochEnded {
     /// How many living patients' keys were moved to the new epoch by this call.
     pub moved: u64,
-    /// How many records lie under an epoch whose key was gone before: they came from a backup.
+    /// How many records lie under an epoch whose key was gone before: they came from a backup. Those under an
+    /// epoch that another custody made are not counted: they open where that custody is.
     pub lost: u64,
     /// The epochs whose keys were destroyed by this call.
     pub destroyed: Vec<EpochId>,

@@ -28,6 +28,8 @@ enum Outcome {
     Settled,
     /// The key of its epoch, which is named, is gone.
     Lost(EpochId),
+    /// It stays under its epoch, which is named: another custody made that one's key, or the present one's.
+    Stays(EpochId),
 }
 
 impl Inner {
@@ -127,13 +129,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins another epoch because the key of the present one is gone from the custody.
+    /// Refuses to end an epoch whose key only another custody can unwrap: to this one it looks gone.
+    fn check_ours(&self, epochs: &Epochs) -> Result<(), CryptoError> {
+        match epochs.wraps_elsewhere(self.custody()?.epochs.custody_id()) {
+            true => Err(CryptoError::ForeignCustody),
+            false => Ok(()),
+        }
+    }
+
+    /// Begins another epoch because the key of the present one is gone from the custody that made it.
     pub(super) async fn replace_lost_epoch(
         &self,
         cx: &RequestContext,
         scope: SealScope,
     ) -> Result<(), CryptoError> {
         let found = self.shreds.epochs(scope).await?;
+        self.check_ours(&found.value)?;
         match self.begin_epoch(scope, found).await {
             Ok(()) | Err(CryptoError::Conflict) => {}
             Err(error) => return Err(error),
@@ -165,6 +176,7 @@ impl Inner {
         }
         // What an earlier call left undone is finished; it begins no further epoch.
         if found.value.pending.is_empty() || current.shredded > 0 {
+            self.check_ours(&found.value)?;
             self.begin_epoch(scope, found).await?;
         }
         self.present_epoch(cx, scope).await?;
@@ -174,7 +186,7 @@ impl Inner {
     }
 
     /// Moves every living subject to the present epoch, until one whole scan found none that could be
-    /// moved. Also returns the epochs under which somebody still lies because their keys do not unwrap.
+    /// moved. Also returns the epochs under which somebody still lies because their keys do not unwrap here.
     async fn move_survivors(
         self: &Arc<Self>,
         scope: SealScope,
@@ -215,6 +227,9 @@ impl Inner {
                         lost = lost.saturating_add(1);
                         named.insert(epoch);
                     }
+                    Outcome::Stays(epoch) => {
+                        named.insert(epoch);
+                    }
                 }
             }
             if moved > before {
@@ -243,12 +258,17 @@ impl Inner {
                 return Ok(Outcome::Settled);
             }
             let epoch = key.locked.epoch.clone();
+            let custody = self.custody()?.epochs.custody_id();
+            let (from, to) = (&epoch, &current.id);
+            if [from, to].map(|one| epochs.value.lies_elsewhere(one, custody)) != [false; 2] {
+                return Ok(Outcome::Stays(epoch));
+            }
             let owner = Owner {
                 scope,
                 subject,
                 id: key.id,
             };
-            let bytes = match self.relock(&owner, &current.id, key).await {
+            let bytes = match self.relock(&owner, to, key).await {
                 Err(CryptoError::EpochGone) => return Ok(Outcome::Lost(epoch)),
                 other => other?,
             };

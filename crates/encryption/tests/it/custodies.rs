@@ -9,12 +9,12 @@ use eonpro_core::port::kv::KeyValue as _;
 use eonpro_core::time::Clock as _;
 use eonpro_encryption::backend::EphemeralEpochs;
 use eonpro_encryption::{
-    Encryption as _, EncryptionConfig, EpochId, ShredApproval, ShredReceipt, ShredTarget,
-    Shredding as _, Vault,
+    CryptoError, Encryption as _, EncryptionConfig, EpochId, ShredApproval, ShredReceipt,
+    ShredTarget, Shredding as _, Subjects as _, Vault,
 };
 
 use crate::shred_epochs::put_epochs;
-use crate::wards::{Ward, person};
+use crate::wards::{Ward, patient, person};
 
 impl Ward {
     /// Another process on the same key table and root, whose custody is another.
@@ -36,32 +36,84 @@ impl Ward {
 }
 
 #[tokio::test]
-async fn the_end_of_an_epoch_is_not_claimed_by_a_custody_that_never_had_it() {
+async fn the_end_of_an_epoch_is_refused_where_another_custody_is_configured() {
     let ward = Ward::build().await;
+    let sealed = ward.seal(2, b"y").await;
     ward.seal(1, b"x").await;
     ward.shred(1).await;
-    let old = ward
-        .vault
-        .shred_epoch(ward.scope())
-        .await
-        .unwrap()
-        .unwrap()
-        .id;
-    let (parts, mut shredding) = ward.parts();
-    shredding.epochs = Arc::new(EphemeralEpochs::new());
-    let elsewhere = Vault::open_with_epochs(parts, shredding).await.unwrap();
+    let (old, before) = (ward.present().await, ward.epochs_record().await);
+    let elsewhere = ward.elsewhere().await;
     ward.sink.clear();
     let cx = person("clerk");
-    let ended = elsewhere.end_shred_epoch(&cx, ward.scope()).await;
-    assert_eq!(ended.unwrap().foreign, std::slice::from_ref(&old));
-    assert!(!ward.sink.codes().contains(&"KEY-003"));
-    let status = ward.vault.shred_epoch(ward.scope()).await.unwrap();
-    assert_eq!(status.unwrap().pending, std::slice::from_ref(&old));
-    assert!(!ward.custody.keys.is_wiped(&old));
+    let refused = elsewhere.end_shred_epoch(&cx, ward.scope());
+    assert!(matches!(refused.await, Err(CryptoError::ForeignCustody)));
+    assert_eq!(ward.epochs_record().await, before);
+    assert!(ward.sink.codes().is_empty());
 
     let ended = ward.end_epoch().await;
+    assert_eq!((ended.moved, ended.lost), (1, 0));
     assert_eq!(ended.destroyed, std::slice::from_ref(&old));
     assert!(ward.custody.keys.is_wiped(&old));
+    assert_eq!(ward.open(2, &sealed).await.unwrap(), b"y");
+}
+
+#[tokio::test]
+async fn a_process_with_another_custody_begins_no_epoch_for_its_next_patient() {
+    let ward = Ward::build().await;
+    ward.seal(1, b"x").await;
+    let before = ward.epochs_record().await;
+    let elsewhere = ward.elsewhere().await;
+    let refused = elsewhere.provision_subject(&ward.tenant, patient(2)).await;
+    assert!(
+        matches!(refused, Err(CryptoError::ForeignCustody)),
+        "{refused:?}"
+    );
+    assert_eq!(ward.epochs_record().await, before);
+
+    // Of a record from before custodies had names, nobody knows better.
+    let mut record = before;
+    record["current"].as_object_mut().unwrap().remove("custody");
+    let (partition, tx) = put_epochs(&ward, &record);
+    ward.table.commit(&partition, tx).await.unwrap();
+    elsewhere
+        .provision_subject(&ward.tenant, patient(2))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn patients_whose_epoch_another_custody_has_are_not_lost() {
+    let mut config = EncryptionConfig::default();
+    config.shred.epoch_settle = Duration::from_secs(3600);
+    let ward = Ward::with(config).await;
+    let sealed = ward.seal(1, b"x").await;
+    let theirs = ward.present().await;
+    // Once epochs began wherever a process was: another custody wraps, and the patient did not move.
+    let elsewhere = ward.elsewhere().await;
+    let named = ward.epochs_record().await;
+    let mut record = named.clone();
+    record["current"].as_object_mut().unwrap().remove("custody");
+    let (partition, tx) = put_epochs(&ward, &record);
+    ward.table.commit(&partition, tx).await.unwrap();
+    elsewhere
+        .provision_subject(&ward.tenant, patient(2))
+        .await
+        .unwrap();
+    let mut record = ward.epochs_record().await;
+    record["pending"][0]["custody"] = named["current"]["custody"].clone();
+    let (partition, tx) = put_epochs(&ward, &record);
+    ward.table.commit(&partition, tx).await.unwrap();
+    ward.clock.advance(Duration::from_secs(3600));
+
+    let cx = person("clerk");
+    let ended = elsewhere.end_shred_epoch(&cx, ward.scope()).await.unwrap();
+    assert_eq!((ended.moved, ended.lost, ended.destroyed), (0, 0, vec![]));
+    assert_eq!(ended.foreign, std::slice::from_ref(&theirs));
+    // Nor where their epoch is, although the present one's key cannot be had there.
+    let ended = ward.end_epoch().await;
+    assert_eq!((ended.moved, ended.lost, ended.destroyed), (0, 0, vec![]));
+    assert!(!ward.custody.keys.is_wiped(&theirs));
+    assert_eq!(ward.open(1, &sealed).await.unwrap(), b"x");
 }
 
 #[tokio::test]
