@@ -204,10 +204,11 @@ pub trait Shredding: Component {
     /// Errors of the store.
     async fn shred_epoch(&self, scope: SealScope) -> Result<Option<EpochStatus>, CryptoError>;
 
-    /// The tenants for which [`Self::end_shred_epoch`] has something to do at `now`. For schedulers.
+    /// The tenants for which [`Self::end_shred_epoch`] has something to do at `now`. For schedulers. A tenant
+    /// whose records cannot be read is among them: its end says why, and holds up no other.
     ///
     /// # Errors
-    /// Errors of the store.
+    /// Errors of the store, while the tenants are listed.
     async fn shred_epochs_due(&self, now: Timestamp) -> Result<Vec<TenantId>, CryptoError>;
 }
 

@@ -1,13 +1,16 @@
 //! The end of a shred epoch: survivors move, copies die, and no crash loses anybody.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eonpro_core::port::kv::{Key, Partition, Transaction};
+use eonpro_core::port::Sealer as _;
+use eonpro_core::port::kv::{Key, KeyValue as _, Partition, Transaction};
 use eonpro_encryption::{
     BackupExposure, CryptoError, Encryption as _, EncryptionConfig, EpochKeys as _, KeyPurpose,
     KeyState, ShredTarget, Shredding as _, Subjects as _,
 };
+use eonpro_testkit::scope;
 
 use crate::wards::{Ward, open_in, patient, person, target};
 
@@ -85,6 +88,39 @@ async fn an_epoch_is_due_when_it_is_over_and_somebody_was_shredded_under_it() {
     assert_eq!(due().await, 0);
     ward.clock.advance(Duration::from_secs(1));
     assert_eq!(due().await, 1);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_record_cannot_be_read_is_due_and_holds_up_no_other() {
+    let ward = Ward::build().await;
+    let week = Duration::from_secs(7 * 24 * 3600);
+    ward.seal(1, b"x").await;
+    ward.shred(1).await;
+    let unreadable = scope(2);
+    ward.vault.provision((&unreadable).into()).await.unwrap();
+    let mark = Key::new(format!("shred-epoch/{}", unreadable.tenant()).into_bytes()).unwrap();
+    let epoch = Key::new(b"epoch".as_slice()).unwrap();
+    let theirs = Partition::tenant(unreadable.tenant(), "encryption");
+    for (partition, key, value) in [
+        (Partition::system("encryption"), mark, r#"{"v":1}"#),
+        (theirs, epoch, "torn"),
+    ] {
+        let tx = Transaction::new().put(key, value.as_bytes().to_vec());
+        ward.table.commit(&partition, tx).await.unwrap();
+    }
+    let due = || async {
+        let now = ward.clock_now();
+        let due = ward.vault.shred_epochs_due(now).await.unwrap();
+        due.into_iter().collect::<BTreeSet<_>>()
+    };
+    assert_eq!(due().await, BTreeSet::from([unreadable.tenant()]));
+    ward.clock.advance(week);
+    let both = BTreeSet::from([ward.tenant.tenant(), unreadable.tenant()]);
+    assert_eq!(due().await, both);
+    assert_eq!(ward.end_epoch().await.destroyed.len(), 1);
+    let cx = person("clerk");
+    let failed = ward.vault.end_shred_epoch(&cx, (&unreadable).into()).await;
+    assert!(matches!(failed, Err(CryptoError::Record(_))), "{failed:?}");
 }
 
 #[tokio::test]
