@@ -54,7 +54,7 @@ pub struct ShredFacts {
     ///
     /// **Not the end of everything.** A stream that was begun and a data key that was handed out have no
     /// lease: in a process that heard no notice they go on beyond it, until they are dropped or something
-    /// else in that process reads the record. A clock that lags behind is not counted either.
+    /// else in that process reads the record.
     pub exposed_until: Timestamp,
     /// What was known about backups at that moment.
     pub backups: BackupExposure,
