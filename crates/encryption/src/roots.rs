@@ -11,6 +11,7 @@ use eonpro_core::secret::KeyBytes;
 
 use crate::error::CryptoError;
 use crate::keyset::{AlsoWrapped, Keyset, MAX_ALSO};
+use crate::repository::Keysets;
 use crate::root::{Recipient, RootKey, RootKeyId, WrapContext};
 
 /// The roots of scopes whose key-encryption keys the vault's own root does not wrap.
@@ -208,14 +209,20 @@ impl Roots {
         &*self.own
     }
 
-    /// How the vault's own root is doing; less than well, but not down, while a standby is well.
-    pub(crate) async fn health(&self) -> Health {
+    /// How the vault's own root is doing; less than well, but not down, while a standby is well that
+    /// wraps the system's keys. One that wraps nothing yet opens nothing.
+    pub(crate) async fn health(&self, keysets: &Keysets) -> Health {
         let own = self.own.health().await;
-        if !matches!(own, Health::Unhealthy(_)) {
+        if !matches!(own, Health::Unhealthy(_)) || self.standbys.is_empty() {
             return own;
         }
+        let Ok((system, _)) = keysets.live(SealScope::System).await else {
+            return own;
+        };
         for standby in &self.standbys {
-            if !matches!(standby.health().await, Health::Unhealthy(_)) {
+            let id = standby.id().as_str();
+            let wraps = *system.root == *id || system.also.iter().any(|also| *also.by == *id);
+            if wraps && !matches!(standby.health().await, Health::Unhealthy(_)) {
                 return Health::Degraded("the root key is down, a standby is not");
             }
         }

@@ -6,7 +6,7 @@ use eonpro_core::id::TenantId;
 use eonpro_core::port::{SealError, SealScope};
 use eonpro_core::scope::{Authority, Standing};
 use eonpro_core::{RequestContext, TenantScope};
-use eonpro_encryption::{CryptoError, Shredding as _};
+use eonpro_encryption::{CryptoError, Encryption as _, Shredding as _};
 use eonpro_tenant::{Page, TenantError, TenantRecord};
 
 use crate::foundation::Foundation;
@@ -37,6 +37,9 @@ pub struct KeyUpkeep {
     /// How many keys of ended shred epochs were destroyed. **If any was, back up the key table now**: older
     /// backups give no patient's key back.
     pub destroyed: usize,
+    /// How many ended shred epochs were not destroyed because another custody made their keys. Not a failure,
+    /// but **they are still there**: call it where that custody is configured, or see the runbook of shredding.
+    pub foreign: usize,
     /// How many tenants have no keys any more, or none yet.
     pub without_keys: usize,
     /// How many steps failed. They are tried again by the next call.
@@ -95,15 +98,25 @@ impl Foundation {
 
     /// Whose keys there are: the system's, then those of each tenant in the order of ids, suspended and
     /// leaving ones included. For chores over all of them, such as
-    /// [`Vault::rewrap_all`](eonpro_encryption::Vault::rewrap_all). A tenant that is being set up, or whose
-    /// keys were destroyed without its leaving, is named although it has none. Reads the whole directory.
-    /// Cancel-safe.
+    /// [`Vault::rewrap_all`](eonpro_encryption::Vault::rewrap_all). A tenant that is being set up is named once
+    /// it has keys; one whose keys were destroyed without its leaving is named although it has none. Reads
+    /// the whole directory. Cancel-safe.
     ///
     /// # Errors
     /// Errors of the directory.
     pub async fn seal_scopes(&self, cx: &RequestContext) -> Result<Vec<SealScope>, TenantError> {
-        let owners = self.key_owners(cx).await?;
-        Ok(owners.into_iter().map(|owner| owner.scope).collect())
+        let mut scopes = Vec::new();
+        for KeyOwner { scope, is_set_up } in self.key_owners(cx).await? {
+            // An onboarding that is stuck may never give it any. What else goes wrong is the chore's to find.
+            let keys = match is_set_up {
+                true => None,
+                false => Some(self.vault().keys(scope).await),
+            };
+            if !matches!(keys, Some(Err(CryptoError::Seal(SealError::UnknownKey)))) {
+                scopes.push(scope);
+            }
+        }
+        Ok(scopes)
     }
 
     async fn key_owners(&self, cx: &RequestContext) -> Result<Vec<KeyOwner>, TenantError> {
@@ -166,6 +179,7 @@ impl Foundation {
                     upkeep.moved = upkeep.moved.saturating_add(ended.moved);
                     upkeep.lost = upkeep.lost.saturating_add(ended.lost);
                     upkeep.destroyed = upkeep.destroyed.saturating_add(ended.destroyed.len());
+                    upkeep.foreign = upkeep.foreign.saturating_add(ended.foreign.len());
                 }
                 Err(error) => upkeep.fail(Some(tenant), error),
             }

@@ -30,6 +30,10 @@ pub struct KeyFileEpochs(Keyring);
 impl KeyFileEpochs {
     /// Opens the keyring at `keyring` with the key file at `key`, or generates both.
     ///
+    /// A key file without a keyring is what a first start leaves that is killed between the two, so the
+    /// keyring is made, with a warning in the log: if it was lost instead, that is another custody, which
+    /// opens no patient's key of before.
+    ///
     /// # Errors
     /// [`CryptoError::File`] if one is malformed, may be read by others, or the keyring is there
     /// without its key file; [`CryptoError::Passphrase`] if the two do not belong together;
@@ -40,29 +44,40 @@ impl KeyFileEpochs {
     ) -> Result<Self, CryptoError> {
         let (path, key) = (keyring.into(), key.into());
         let at = path.clone();
-        let passphrase = task::blocking(move || passphrase(&at, &key)).await??;
+        let (passphrase, key_was_there) = task::blocking(move || passphrase(&at, &key)).await??;
         match Keyring::open(&path, &passphrase).await {
             Err(CryptoError::File(file::MISSING)) => {}
             other => return other.map(Self),
         }
-        match Keyring::create(&path, &passphrase, KdfCost::FLOOR).await {
+        let made = match Keyring::create(&path, &passphrase, KdfCost::FLOOR).await {
             // Another process was first: its keyring is the one.
             Err(CryptoError::File(file::EXISTS)) => {
-                Keyring::open(&path, &passphrase).await.map(Self)
+                return Keyring::open(&path, &passphrase).await.map(Self);
             }
-            other => other.map(Self),
+            other => other?,
+        };
+        if key_was_there {
+            tracing::warn!(
+                custody = made.custody_id(),
+                "a key file had no keyring of epoch keys beside it, so a new custody was made: if patients \
+                 were sealed before, bring back the keyring that is lost"
+            );
         }
+        Ok(Self(made))
     }
 }
 
-/// The key file's key as text. A fresh one would open no keyring that is there already.
-fn passphrase(keyring: &Path, key: &Path) -> Result<SecretText, CryptoError> {
+/// The key file's key as text, and whether it was there. A fresh one would open no keyring that is
+/// there already.
+fn passphrase(keyring: &Path, key: &Path) -> Result<(SecretText, bool), CryptoError> {
     let is_there = |path| Ok::<_, CryptoError>(file::read(path)?.is_some());
-    if is_there(keyring)? && !is_there(key)? {
+    let key_is_there = is_there(key)?;
+    if is_there(keyring)? && !key_is_there {
         return Err(CryptoError::File("a keyring without its key file"));
     }
     let (_, key) = key_file::read_or_generate(key)?;
-    Ok(SecretText::new(URL_SAFE_NO_PAD.encode(key.expose())))
+    let text = SecretText::new(URL_SAFE_NO_PAD.encode(key.expose()));
+    Ok((text, key_is_there))
 }
 
 #[async_trait]
@@ -127,7 +142,11 @@ impl EpochKeys for KeyFileEpochs {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use eonpro_core::port::SealScope;
+    use tracing::span;
 
     use super::*;
     use crate::keyset::KeyId;
@@ -157,6 +176,46 @@ mod tests {
         assert!(matches!(gone, Err(CryptoError::EpochGone)));
         // Good enough to develop with, and no more.
         assert_eq!(again.posture().fitness, Fitness::Development);
+    }
+
+    /// Counts what is logged as a warning.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, about: &tracing::Metadata<'_>) -> bool {
+            *about.level() == tracing::Level::WARN
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[tokio::test]
+    async fn a_keyring_that_is_missing_beside_its_key_file_is_made_with_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ring, file) = (
+            dir.path().join("epochs.keyring"),
+            dir.path().join("epochs.key"),
+        );
+        let told = Arc::new(AtomicUsize::new(0));
+        let _heard = tracing::subscriber::set_default(Warnings(Arc::clone(&told)));
+        let warned = || told.swap(0, Ordering::SeqCst);
+        let open = || KeyFileEpochs::open_or_generate(&ring, &file);
+        let first = open().await.unwrap();
+        assert_eq!(warned(), 0, "a first start");
+        drop(open().await.unwrap());
+        assert_eq!(warned(), 0, "both are there");
+        std::fs::remove_file(&ring).unwrap();
+        let second = open().await.unwrap();
+        assert_eq!(warned(), 1);
+        assert_ne!(first.custody_id(), second.custody_id());
     }
 
     #[tokio::test]

@@ -60,10 +60,13 @@ pub(crate) struct Epochs {
 impl Pending {
     /// Whether that custody made its key, as far as is known.
     pub(crate) fn lies_in(&self, custody: &str) -> bool {
-        self.custody
-            .as_deref()
-            .is_none_or(|made_in| made_in == custody)
+        made_in(self.custody.as_deref(), custody)
     }
+}
+
+/// Whether `custody` is the one on record. None is on record of old epochs, and those may be anyone's.
+fn made_in(recorded: Option<&str>, custody: &str) -> bool {
+    recorded.is_none_or(|made_in| made_in == custody)
 }
 
 impl Epochs {
@@ -128,6 +131,22 @@ impl Epochs {
         });
         let spare = self.gone.len().saturating_sub(MAX_GONE);
         self.gone.drain(..spare);
+    }
+
+    /// Whether another custody than that one made the key that wraps now.
+    pub(crate) fn wraps_elsewhere(&self, custody: &str) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|one| !made_in(one.custody.as_deref(), custody))
+    }
+
+    /// Whether another custody than that one made `epoch`'s key, which is not known to be gone.
+    pub(crate) fn lies_elsewhere(&self, epoch: &EpochId, custody: &str) -> bool {
+        let current = self.current.as_ref().filter(|one| one.id == *epoch);
+        if current.is_some() {
+            return self.wraps_elsewhere(custody);
+        }
+        let mut pending = self.pending.iter();
+        pending.any(|one| one.id == *epoch && !one.lies_in(custody))
     }
 
     fn newest(&self) -> u64 {

@@ -47,9 +47,14 @@ pub struct ShredFacts {
     pub keys: Vec<KeyId>,
     /// The epoch that covered a patient's key.
     pub epoch: Option<EpochId>,
-    /// Until when another process may still hold an unwrapped key, in the worst case: one that listens
-    /// ([`Vault::watch_shreds`](crate::Vault::watch_shreds)) lets go of it earlier as a rule, which
-    /// nobody can know here.
+    /// The end of ciphers' leases: until then a cipher in another process opens and seals with a key that
+    /// it fetched before, if no notice reached that process. One that listens
+    /// ([`Vault::watch_shreds`](crate::Vault::watch_shreds)) lets go earlier as a rule, which nobody can
+    /// know here.
+    ///
+    /// **Not the end of everything.** A stream that was begun and a data key that was handed out have no
+    /// lease: in a process that heard no notice they go on beyond it, until they are dropped or something
+    /// else in that process reads the record.
     pub exposed_until: Timestamp,
     /// What was known about backups at that moment.
     pub backups: BackupExposure,

@@ -17,12 +17,15 @@ use uuid::Uuid;
 use super::facts::{BackupExposure, ShredFacts, ShredTarget};
 use super::request::Decision;
 use super::wire;
+use crate::epoch::EpochId;
 use crate::error::CryptoError;
 
-/// The version of the receipt's format.
-pub const RECEIPT_VERSION: u32 = 1;
+/// The newest version of the receipt's format. A receipt that names no epochs as not ended is of version 1,
+/// and the same bytes as ever.
+pub const RECEIPT_VERSION: u32 = 2;
 
 const LABEL: &[u8] = b"eonpro/shred-receipt/v1";
+const LABEL_2: &[u8] = b"eonpro/shred-receipt/v2";
 const ENDED: &str = "ended";
 const WHILE_BACKUPS_EXIST: &str = "while-backups-exist";
 /// The longest receipt that is read: a tenant with 1,024 keys needs 12 KiB.
@@ -45,6 +48,9 @@ pub struct ShredReceipt {
     pub approvals: Vec<Decision>,
     /// What was done. `backups` is as of `issued`: a later receipt of the same shred may say more.
     pub facts: ShredFacts,
+    /// Epochs of a shredded tenant whose keys are not known to be destroyed, as of `issued`: another custody
+    /// made them. A backup of the key table opens their patients' keys as long as that custody has them.
+    pub epochs_not_ended: Vec<EpochId>,
     /// When this receipt was made.
     pub issued: Timestamp,
     /// The Ed25519 key that signed it. Compare it with one that you trust: [`Self::verify`] does.
@@ -62,6 +68,8 @@ struct Body {
     custody: Box<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    epochs_not_ended: Vec<String>,
     exposed_until: String,
     issued: String,
     keys: Vec<String>,
@@ -149,11 +157,16 @@ impl ShredReceipt {
             return Err(CryptoError::Receipt("longer than 64 KiB"));
         }
         let first: VersionFirst = serde_json::from_str(text).map_err(|_| MALFORMED)?;
-        if first.receipt.v != RECEIPT_VERSION {
+        if !(1..=RECEIPT_VERSION).contains(&first.receipt.v) {
             return Err(CryptoError::Version(first.receipt.v));
         }
         let signed: Signed = serde_json::from_str(text).map_err(|_| MALFORMED)?;
         let body = signed.receipt;
+        if body.v != version(&body.epochs_not_ended) {
+            return Err(MALFORMED);
+        }
+        let not_ended = body.epochs_not_ended.iter();
+        let not_ended = not_ended.map(|id| wire::epoch_id(id));
         let approvals = body.approvals.iter().map(decision);
         let keys = body.keys.iter().map(|id| wire::key_id(id));
         Ok(Self {
@@ -178,16 +191,21 @@ impl ShredReceipt {
                 },
                 custody: body.custody,
             },
+            epochs_not_ended: not_ended.collect::<Result<_, _>>()?,
             issued: instant(&body.issued)?,
             signer: fixed(&signed.signer)?,
             signature: fixed(&signed.signature)?,
         })
     }
 
-    /// `PAE("eonpro/shred-receipt/v1", canonical JSON of the body)`.
+    /// `PAE("eonpro/shred-receipt/v1", canonical JSON of the body)`, with the body's version.
     fn message(&self) -> Result<Vec<u8>, CryptoError> {
         let body = serde_json::to_vec(&self.body()).map_err(|_| MALFORMED)?;
-        Ok(pae::encode(&[LABEL, &body]))
+        let label = match version(&self.epochs_not_ended) {
+            1 => LABEL,
+            _ => LABEL_2,
+        };
+        Ok(pae::encode(&[label, &body]))
     }
 
     fn body(&self) -> Body {
@@ -204,6 +222,11 @@ impl ShredReceipt {
             },
             custody: self.facts.custody.clone(),
             epoch: self.facts.epoch.as_ref().map(ToString::to_string),
+            epochs_not_ended: self
+                .epochs_not_ended
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             exposed_until: self.facts.exposed_until.to_string(),
             issued: self.issued.to_string(),
             keys: self.facts.keys.iter().map(ToString::to_string).collect(),
@@ -213,8 +236,16 @@ impl ShredReceipt {
             shredded: self.facts.at.to_string(),
             subject: self.target.subject().map(SubjectId::uuid),
             tenant: self.tenant.uuid(),
-            v: RECEIPT_VERSION,
+            v: version(&self.epochs_not_ended),
         }
+    }
+}
+
+/// Readers of version 1 refuse members that they do not know, so only a receipt that has them is newer.
+fn version<T>(not_ended: &[T]) -> u32 {
+    match not_ended {
+        [] => 1,
+        _ => RECEIPT_VERSION,
     }
 }
 

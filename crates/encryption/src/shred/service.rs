@@ -30,7 +30,8 @@ pub trait Subjects: Component {
     /// # Errors
     /// [`SealError::Shredded`](crate::SealError::Shredded) if the patient or the tenant was
     /// shredded; [`CryptoError::Unaudited`] if the key stands without its audit entry: repeat the
-    /// call, which tells it again; errors of the store, the root and the custody.
+    /// call, which tells it again; [`CryptoError::ForeignCustody`] if the present epoch's key was made in
+    /// another custody than this process has; errors of the store, the root and the custody.
     async fn provision_subject(
         &self,
         scope: &TenantScope,
@@ -111,7 +112,7 @@ pub trait Shredding: Component {
     /// [`CryptoError::Refused`]: a hold stands (the request is then over), approvals are missing,
     /// or the deadline has not passed. [`CryptoError::Unrecorded`]: nothing was changed.
     /// [`CryptoError::Unsigned`]: the keys are destroyed, repeat for the receipt. Errors of the
-    /// store.
+    /// store. A tenant's epoch whose key another custody made is none: the receipt names it.
     async fn carry_out_shred(
         &self,
         cx: &RequestContext,
@@ -187,10 +188,10 @@ pub trait Shredding: Component {
     ///
     /// # Errors
     /// [`CryptoError::Unverified`] if a key did not come back as it went in; [`CryptoError::Conflict`]
-    /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there;
-    /// [`CryptoError::ForeignCustody`] if an old key was made in another custody, which is still there: call
-    /// it once in a process that has that custody; errors
-    /// of the store and of the custody.
+    /// if other writers kept winning; [`CryptoError::Unrecorded`]: the old key is still there; errors
+    /// of the store and of the custody. [`CryptoError::ForeignCustody`] if the present epoch's key was made in
+    /// another custody: nothing was changed. Ended epochs whose keys another custody made are no error but in
+    /// [`EpochEnded::foreign`].
     async fn end_shred_epoch(
         &self,
         cx: &RequestContext,
@@ -203,10 +204,11 @@ pub trait Shredding: Component {
     /// Errors of the store.
     async fn shred_epoch(&self, scope: SealScope) -> Result<Option<EpochStatus>, CryptoError>;
 
-    /// The tenants for which [`Self::end_shred_epoch`] has something to do at `now`. For schedulers.
+    /// The tenants for which [`Self::end_shred_epoch`] has something to do at `now`. For schedulers. A tenant
+    /// whose records cannot be read is among them: its end says why, and holds up no other.
     ///
     /// # Errors
-    /// Errors of the store.
+    /// Errors of the store, while the tenants are listed.
     async fn shred_epochs_due(&self, now: Timestamp) -> Result<Vec<TenantId>, CryptoError>;
 }
 
@@ -216,12 +218,16 @@ pub trait Shredding: Component {
 pub struct EpochEnded {
     /// How many living patients' keys were moved to the new epoch by this call.
     pub moved: u64,
-    /// How many records lie under an epoch whose key was gone before: they came from a backup.
+    /// How many records lie under an epoch whose key was gone before: they came from a backup. Those under an
+    /// epoch that another custody made are not counted: they open where that custody is.
     pub lost: u64,
     /// The epochs whose keys were destroyed by this call.
     pub destroyed: Vec<EpochId>,
-    /// How many ended epochs still wait for `epoch_settle`.
+    /// How many ended epochs still wait for `epoch_settle`, or stay because records name them.
     pub waiting: usize,
+    /// Ended epochs whose time has come and whose keys another custody made: **they are still there**, as far
+    /// as is known here. Call it once in a process that has that custody.
+    pub foreign: Vec<EpochId>,
 }
 
 /// A tenant's present shred epoch.

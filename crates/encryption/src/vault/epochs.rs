@@ -28,6 +28,8 @@ enum Outcome {
     Settled,
     /// The key of its epoch, which is named, is gone.
     Lost(EpochId),
+    /// It stays under its epoch, which is named: another custody made that one's key, or the present one's.
+    Stays(EpochId),
 }
 
 impl Inner {
@@ -127,13 +129,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins another epoch because the key of the present one is gone from the custody.
+    /// Refuses to end an epoch whose key only another custody can unwrap: to this one it looks gone.
+    fn check_ours(&self, epochs: &Epochs) -> Result<(), CryptoError> {
+        match epochs.wraps_elsewhere(self.custody()?.epochs.custody_id()) {
+            true => Err(CryptoError::ForeignCustody),
+            false => Ok(()),
+        }
+    }
+
+    /// Begins another epoch because the key of the present one is gone from the custody that made it.
     pub(super) async fn replace_lost_epoch(
         &self,
         cx: &RequestContext,
         scope: SealScope,
     ) -> Result<(), CryptoError> {
         let found = self.shreds.epochs(scope).await?;
+        self.check_ours(&found.value)?;
         match self.begin_epoch(scope, found).await {
             Ok(()) | Err(CryptoError::Conflict) => {}
             Err(error) => return Err(error),
@@ -165,6 +176,7 @@ impl Inner {
         }
         // What an earlier call left undone is finished; it begins no further epoch.
         if found.value.pending.is_empty() || current.shredded > 0 {
+            self.check_ours(&found.value)?;
             self.begin_epoch(scope, found).await?;
         }
         self.present_epoch(cx, scope).await?;
@@ -174,7 +186,7 @@ impl Inner {
     }
 
     /// Moves every living subject to the present epoch, until one whole scan found none that could be
-    /// moved. Also returns the epochs under which somebody still lies because their keys do not unwrap.
+    /// moved. Also returns the epochs under which somebody still lies because their keys do not unwrap here.
     async fn move_survivors(
         self: &Arc<Self>,
         scope: SealScope,
@@ -215,6 +227,9 @@ impl Inner {
                         lost = lost.saturating_add(1);
                         named.insert(epoch);
                     }
+                    Outcome::Stays(epoch) => {
+                        named.insert(epoch);
+                    }
                 }
             }
             if moved > before {
@@ -243,12 +258,17 @@ impl Inner {
                 return Ok(Outcome::Settled);
             }
             let epoch = key.locked.epoch.clone();
+            let custody = self.custody()?.epochs.custody_id();
+            let (from, to) = (&epoch, &current.id);
+            if [from, to].map(|one| epochs.value.lies_elsewhere(one, custody)) != [false; 2] {
+                return Ok(Outcome::Stays(epoch));
+            }
             let owner = Owner {
                 scope,
                 subject,
                 id: key.id,
             };
-            let bytes = match self.relock(&owner, &current.id, key).await {
+            let bytes = match self.relock(&owner, to, key).await {
                 Err(CryptoError::EpochGone) => return Ok(Outcome::Lost(epoch)),
                 other => other?,
             };
@@ -294,7 +314,8 @@ impl Inner {
 
     /// Destroys the keys of ended epochs that need not stay. The caller has seen that no living
     /// subject lies under them but under those `named`, which stay: a key that does not answer today
-    /// may do so tomorrow. A destruction is repeated until it is recorded.
+    /// may do so tomorrow. A destruction is repeated until it is recorded. Those that are due and were
+    /// made in another custody are reported.
     async fn destroy_pending(
         &self,
         cx: &RequestContext,
@@ -307,20 +328,19 @@ impl Inner {
             let Found { value, version } = self.shreds.epochs(scope).await?;
             let mut epochs = value;
             let now = self.emitter.clock().wall();
-            let is_due = |one: &&Pending| one.destroy_at <= now && !named.contains(&one.id);
+            // Another custody would call them gone because it never had them.
+            let is_due = |one: &&Pending| one.destroy_at <= now;
             let (ours, others): (Vec<_>, Vec<_>) = epochs
                 .pending
                 .iter()
                 .filter(is_due)
                 .partition(|one| one.lies_in(custody.custody_id()));
-            let Some(due) = ours.first().copied().cloned() else {
-                ended.waiting = epochs.pending.len();
-                // Another custody would call them gone because it never had them.
-                return match others.is_empty() {
-                    true => Ok(()),
-                    false => Err(CryptoError::ForeignCustody),
-                };
+            let Some(due) = ours.into_iter().find(|one| !named.contains(&one.id)) else {
+                ended.foreign = others.into_iter().map(|one| one.id.clone()).collect();
+                ended.waiting = epochs.pending.len().saturating_sub(ended.foreign.len());
+                return Ok(());
             };
+            let due = due.clone();
             events::epoch_destroyed(&self.emitter, cx, scope, (&due.id, due.number))
                 .await
                 .map_err(CryptoError::Unrecorded)?;
@@ -338,7 +358,7 @@ impl Inner {
     }
 
     /// Destroys all epochs of a tenant that was shredded: there are no survivors. A vault without
-    /// custody has none.
+    /// custody has none. Those of another custody are reported, and the tenant stays due.
     pub(super) async fn close_epochs(
         &self,
         cx: &RequestContext,
@@ -365,6 +385,12 @@ impl Inner {
             }
             self.destroy_pending(cx, scope, &BTreeSet::new(), &mut ended)
                 .await?;
+            if !ended.foreign.is_empty() {
+                tracing::warn!(
+                    epochs = ended.foreign.len(),
+                    "keys of a shredded tenant's epochs lie in another custody and are still there"
+                );
+            }
             return Ok(ended);
         }
         Err(CryptoError::Conflict)

@@ -538,7 +538,7 @@ impl Component for Vault {
         if self.inner.check_open().is_err() {
             return Health::Unhealthy("closed");
         }
-        match self.inner.roots.health().await {
+        match self.inner.roots.health(&self.inner.keysets).await {
             Health::Healthy if self.inner.alarms.lost() > 0 => {
                 Health::Degraded("failures to open went unrecorded")
             }

@@ -10,6 +10,7 @@ use eonpro_core::time::Timestamp;
 use uuid::Uuid;
 
 use super::{Inner, MAX_ATTEMPTS};
+use crate::epoch::EpochId;
 use crate::error::CryptoError;
 use crate::keyset::{KeyId, KeyState, Keyset, ScopeRecord, Tombstone};
 use crate::record;
@@ -215,10 +216,11 @@ impl Inner {
         // Also on a repeat: the commit may have been in doubt, or another process's.
         self.close_here(scope, target);
         self.tell_others(scope, target).await;
+        let mut not_ended = Vec::new();
         if target == ShredTarget::Tenant {
-            self.close_epochs(cx, scope).await?;
+            not_ended = self.close_epochs(cx, scope).await?.foreign;
         }
-        self.receipt(scope, target, id).await
+        self.receipt(scope, target, id, not_ended).await
     }
 
     /// Ends the request because a hold stands.
@@ -465,12 +467,13 @@ impl Inner {
         Ok(())
     }
 
-    /// The receipt of a request that was carried out, with what is known about its epoch by now.
+    /// The receipt of a request that was carried out, with what is known about its epochs by now.
     async fn receipt(
         &self,
         scope: SealScope,
         target: ShredTarget,
         id: Uuid,
+        not_ended: Vec<EpochId>,
     ) -> Result<ShredReceipt, CryptoError> {
         let request = self.named_request(scope, target, id).await?.value;
         let ShredState::Shredded(mut facts) = request.state else {
@@ -490,6 +493,7 @@ impl Inner {
             requested: request.requested,
             approvals: request.approvals,
             facts,
+            epochs_not_ended: not_ended,
             issued,
             signer: [0; 32],
             signature: [0; 64],
@@ -547,7 +551,8 @@ impl Inner {
     ) -> Result<Vec<TenantId>, CryptoError> {
         let mut due = Vec::new();
         for tenant in self.shreds.looked_after().await? {
-            if self.shreds.is_due(tenant, now).await? {
+            // One that cannot be read fails by name where its epoch is ended, and holds up no other.
+            if self.shreds.is_due(tenant, now).await.unwrap_or(true) {
                 due.push(tenant);
             }
         }

@@ -328,16 +328,17 @@ async fn a_receipt_says_what_was_done_and_no_word_of_it_can_be_changed() {
         let changed = ShredReceipt::from_json(&changed).unwrap();
         assert!(changed.verify(&key).is_err(), "{from}");
     }
-    let newer = text.replace("\"v\":1", "\"v\":2");
+    let newer = text.replace("\"v\":1", "\"v\":3");
     assert!(matches!(
         ShredReceipt::from_json(&newer),
-        Err(CryptoError::Version(2))
+        Err(CryptoError::Version(3))
     ));
     for bad in [
         "",
         "{}",
         "null",
         &text.replace("\"v\":1", "\"v\":1,\"w\":1"),
+        &text.replace("\"v\":1", "\"v\":2"),
     ] {
         assert!(ShredReceipt::from_json(bad).is_err(), "{bad}");
     }

@@ -13,6 +13,8 @@ mod crash;
 #[cfg(test)]
 mod crash_shred;
 #[cfg(test)]
+mod custodies;
+#[cfg(test)]
 mod epochs;
 #[cfg(test)]
 mod governance;

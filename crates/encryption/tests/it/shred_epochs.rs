@@ -1,15 +1,16 @@
 //! The end of a shred epoch: survivors move, copies die, and no crash loses anybody.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eonpro_core::port::kv::{Key, Partition, Transaction};
-use eonpro_encryption::backend::EphemeralEpochs;
+use eonpro_core::port::Sealer as _;
+use eonpro_core::port::kv::{Key, KeyValue as _, Partition, Transaction};
 use eonpro_encryption::{
     BackupExposure, CryptoError, Encryption as _, EncryptionConfig, EpochKeys as _, KeyPurpose,
-    KeyState, ShredTarget, Shredding as _, Subjects as _, Vault,
+    KeyState, ShredTarget, Shredding as _, Subjects as _,
 };
+use eonpro_testkit::scope;
 
 use crate::wards::{Ward, open_in, patient, person, target};
 
@@ -87,6 +88,39 @@ async fn an_epoch_is_due_when_it_is_over_and_somebody_was_shredded_under_it() {
     assert_eq!(due().await, 0);
     ward.clock.advance(Duration::from_secs(1));
     assert_eq!(due().await, 1);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_record_cannot_be_read_is_due_and_holds_up_no_other() {
+    let ward = Ward::build().await;
+    let week = Duration::from_secs(7 * 24 * 3600);
+    ward.seal(1, b"x").await;
+    ward.shred(1).await;
+    let unreadable = scope(2);
+    ward.vault.provision((&unreadable).into()).await.unwrap();
+    let mark = Key::new(format!("shred-epoch/{}", unreadable.tenant()).into_bytes()).unwrap();
+    let epoch = Key::new(b"epoch".as_slice()).unwrap();
+    let theirs = Partition::tenant(unreadable.tenant(), "encryption");
+    for (partition, key, value) in [
+        (Partition::system("encryption"), mark, r#"{"v":1}"#),
+        (theirs, epoch, "torn"),
+    ] {
+        let tx = Transaction::new().put(key, value.as_bytes().to_vec());
+        ward.table.commit(&partition, tx).await.unwrap();
+    }
+    let due = || async {
+        let now = ward.clock_now();
+        let due = ward.vault.shred_epochs_due(now).await.unwrap();
+        due.into_iter().collect::<BTreeSet<_>>()
+    };
+    assert_eq!(due().await, BTreeSet::from([unreadable.tenant()]));
+    ward.clock.advance(week);
+    let both = BTreeSet::from([ward.tenant.tenant(), unreadable.tenant()]);
+    assert_eq!(due().await, both);
+    assert_eq!(ward.end_epoch().await.destroyed.len(), 1);
+    let cx = person("clerk");
+    let failed = ward.vault.end_shred_epoch(&cx, (&unreadable).into()).await;
+    assert!(matches!(failed, Err(CryptoError::Record(_))), "{failed:?}");
 }
 
 #[tokio::test]
@@ -347,37 +381,8 @@ async fn a_key_under_which_a_patients_key_lies_is_not_destroyed_even_if_it_count
     assert!(done.is_ok(), "{done:?}");
 }
 
-#[tokio::test]
-async fn the_end_of_an_epoch_is_not_claimed_by_a_custody_that_never_had_it() {
-    let ward = Ward::build().await;
-    ward.seal(1, b"x").await;
-    ward.shred(1).await;
-    let old = ward
-        .vault
-        .shred_epoch(ward.scope())
-        .await
-        .unwrap()
-        .unwrap()
-        .id;
-    let (parts, mut shredding) = ward.parts();
-    shredding.epochs = Arc::new(EphemeralEpochs::new());
-    let elsewhere = Vault::open_with_epochs(parts, shredding).await.unwrap();
-    ward.sink.clear();
-    let cx = person("clerk");
-    let refused = elsewhere.end_shred_epoch(&cx, ward.scope());
-    assert!(matches!(refused.await, Err(CryptoError::ForeignCustody)));
-    assert!(!ward.sink.codes().contains(&"KEY-003"));
-    let status = ward.vault.shred_epoch(ward.scope()).await.unwrap();
-    assert_eq!(status.unwrap().pending, std::slice::from_ref(&old));
-    assert!(!ward.custody.keys.is_wiped(&old));
-
-    let ended = ward.end_epoch().await;
-    assert_eq!(ended.destroyed, std::slice::from_ref(&old));
-    assert!(ward.custody.keys.is_wiped(&old));
-}
-
 /// A transaction that writes the tenant's record of epochs.
-fn put_epochs(ward: &Ward, record: &serde_json::Value) -> (Partition, Transaction) {
+pub(crate) fn put_epochs(ward: &Ward, record: &serde_json::Value) -> (Partition, Transaction) {
     let partition = Partition::tenant(ward.tenant.tenant(), "encryption");
     let key = Key::new(b"epoch".as_slice()).unwrap();
     let tx = Transaction::new().put(key, record.to_string().into_bytes());
@@ -463,24 +468,4 @@ async fn an_epoch_key_is_destroyed_only_after_its_entry() {
     assert!(!ward.custody.keys.is_wiped(&old));
     ward.sink.set_down(false);
     assert_eq!(ward.end_epoch().await.destroyed, [old]);
-}
-
-#[tokio::test]
-async fn no_receipt_is_signed_before_the_epochs_of_a_tenant_are_gone() {
-    let ward = Ward::build().await;
-    ward.seal(1, b"x").await;
-    let request = ward.approved(ShredTarget::Tenant).await;
-    ward.clock.advance(Duration::from_secs(24 * 3600));
-    let (parts, mut shredding) = ward.parts();
-    shredding.epochs = Arc::new(EphemeralEpochs::new());
-    let elsewhere = Vault::open_with_epochs(parts, shredding).await.unwrap();
-    let (cx, at) = (person("clerk"), ShredTarget::Tenant);
-    let refused = elsewhere
-        .carry_out_shred(&cx, ward.scope(), at, request.id)
-        .await;
-    assert!(matches!(refused, Err(CryptoError::ForeignCustody)));
-    let signed = || ward.signer.signed.load(Ordering::SeqCst);
-    assert_eq!(signed(), 0);
-    ward.carry_out(&request).await.unwrap();
-    assert_eq!(signed(), 1);
 }

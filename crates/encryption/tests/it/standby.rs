@@ -339,9 +339,19 @@ async fn all_scopes_move_to_another_root_and_one_that_fails_holds_up_no_other() 
 async fn a_root_that_is_down_degrades_a_vault_with_a_standby_and_takes_others_down() {
     let table = Table::new();
     let (first, second) = (Switched::new(), Switched::new());
-    let guarded = table.open(&first, standby(&second)).await.unwrap();
     let alone = table.open(&first, VaultOptions::default()).await.unwrap();
+    alone.provision(SealScope::System).await.unwrap();
+    let guarded = table.open(&first, standby(&second)).await.unwrap();
     assert_eq!(guarded.health().await, Health::Healthy);
+    first.switch(true);
+    let health = guarded.health().await;
+    assert!(
+        matches!(health, Health::Unhealthy(_)),
+        "it wraps nothing yet"
+    );
+    first.switch(false);
+    let rewrapped = guarded.rewrap_keys(&chore(), SealScope::System).await;
+    rewrapped.unwrap();
     first.switch(true);
     assert!(matches!(guarded.health().await, Health::Degraded(_)));
     assert!(matches!(alone.health().await, Health::Unhealthy(_)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eonpro::core::TenantScope;
-use eonpro::core::component::Health;
+use eonpro::core::component::{Component, Health, Posture};
 use eonpro::core::entropy::SeededEntropy;
 use eonpro::core::event::Code;
 use eonpro::core::id::{RowId, SubjectId, TenantId};
@@ -16,9 +16,9 @@ use eonpro::core::secret::KeyBytes;
 use eonpro::core::time::{ManualClock, Timestamp};
 use eonpro::encryption::backend::{EphemeralEpochs, EphemeralRoot, KeyFile};
 use eonpro::encryption::{
-    CryptoError, EncryptionExt as _, KeyRole, KeyState, Recipient, RootKey, RootKeyId,
-    RotationConfig, RotationKind, Rotator, RotatorParts, SealError, SealScope, ShredApproval,
-    ShredParts, ShredTarget, TenantRoots, WrapContext,
+    CryptoError, EncryptionExt as _, KeyRole, KeyState, Recipient, RootDirectory, RootKey,
+    RootKeyId, RotationConfig, RotationKind, Rotator, RotatorParts, SealError, SealScope,
+    ShredApproval, ShredParts, ShredTarget, TenantRoots, WrapContext,
 };
 use eonpro::tenant::{
     Command, IdempotencyKey, Migration, SqliteRotation, State, SuspendReason, TenantError,
@@ -26,7 +26,7 @@ use eonpro::tenant::{
 use eonpro::{CompleteBuilder, EmbeddedDirectory, Foundation, FoundationError, Profile};
 use eonpro_testkit::tenant_id;
 
-use crate::house::{Patient, admitted_as, embedded, onboarded, system_codes};
+use crate::house::{Patient, admitted_as, embedded, onboarded, system_codes, try_onboarding};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ERASURE: Code = Code::constant("erasure-request");
@@ -287,6 +287,88 @@ async fn a_standby_given_to_the_builder_opens_everything_once_the_first_root_is_
     foundation.shutdown().await;
 }
 
+/// Says that every tenant holds a root of its own, and that it is `self.0`'s to give.
+#[derive(Debug)]
+struct AtTheTenants(Arc<Down>);
+
+impl RootDirectory for AtTheTenants {
+    fn wrapping(&self, _: SealScope) -> Option<Arc<dyn RootKey>> {
+        Some(Arc::<Down>::clone(&self.0))
+    }
+
+    fn named(&self, _: SealScope, _: &RootKeyId) -> Option<Arc<dyn RootKey>> {
+        None
+    }
+
+    fn accepts_own(&self, _: SealScope) -> bool {
+        true
+    }
+}
+
+/// A root that is down.
+#[derive(Debug)]
+struct Down(EphemeralRoot);
+
+#[async_trait]
+impl Component for Down {
+    fn name(&self) -> &'static str {
+        "down"
+    }
+
+    fn posture(&self) -> Posture {
+        self.0.posture()
+    }
+
+    async fn health(&self) -> Health {
+        Health::Unhealthy("down")
+    }
+
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl RootKey for Down {
+    fn id(&self) -> &RootKeyId {
+        self.0.id()
+    }
+
+    async fn wrap(&self, _: &KeyBytes<32>, _: &WrapContext) -> Result<Vec<u8>, CryptoError> {
+        Err(CryptoError::RootDisabled)
+    }
+
+    async fn unwrap(&self, _: &[u8], _: &WrapContext) -> Result<KeyBytes<32>, CryptoError> {
+        Err(CryptoError::RootDisabled)
+    }
+}
+
+#[tokio::test]
+async fn an_onboarding_that_is_stuck_without_keys_fails_no_rewrap_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let foundation = embedded(dir.path()).await;
+    onboarded(&foundation, "clinic-7").await;
+    assert!(foundation.shutdown().await.is_clean());
+    let root = Arc::new(Down(EphemeralRoot::generate().unwrap()));
+    let stuck = Foundation::embedded(dir.path()).tenant_roots(Arc::new(AtTheTenants(root)));
+    let foundation = stuck.build().await.unwrap();
+    assert!(try_onboarding(&foundation, "stuck").await.is_err());
+    foundation.shutdown().await;
+
+    let foundation = embedded(dir.path()).await;
+    let cx = foundation.chore("rewrap");
+    let page = eonpro::tenant::Page::default();
+    let records = foundation.tenants().list(&cx, page).await.unwrap();
+    assert_eq!(records.len(), 2);
+    let scopes = foundation.seal_scopes(&cx).await.unwrap();
+    assert_eq!(scopes.len(), 2, "the system's and the clinic's");
+    let all = futures_util::stream::iter(scopes);
+    let done = foundation.vault().rewrap_all(&cx, all).await;
+    assert_eq!((done.rewrapped, done.failures), (2, 0), "{done:?}");
+
+    onboarded(&foundation, "stuck").await;
+    assert_eq!(foundation.seal_scopes(&cx).await.unwrap().len(), 3);
+    foundation.shutdown().await;
+}
+
 /// Remembers for whose keys it was asked.
 #[derive(Debug)]
 struct Safe(RootKeyId, Mutex<Vec<SealScope>>);
@@ -386,6 +468,42 @@ async fn a_custody_that_forgets_is_refused_by_name_and_one_that_is_replaced_is_n
     let scope = admitted_as(&foundation, tenant, "dr.grey").await;
     let _twin = sealed_for(&foundation, &scope, 1).await;
     assert_eq!(parts.epochs.epochs().await.unwrap().len(), 1);
+    foundation.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_chore_counts_the_epochs_of_a_custody_that_was_replaced() {
+    let (dir, signers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let signer = eonpro::audit::KeyFileSigner::open_or_create(&signers.path().join("receipts.key"));
+    let signer = Arc::new(signer.unwrap());
+    let with_a_custody_of_its_own = || {
+        let backing = EmbeddedDirectory::at(dir.path());
+        let audit = backing.audit();
+        let builder = Foundation::builder(Profile::Test).backends(backing);
+        let parts = ShredParts {
+            epochs: Arc::new(EphemeralEpochs::new()),
+            signer: Arc::<eonpro::audit::KeyFileSigner>::clone(&signer),
+        };
+        builder.audit(audit).shredding(parts).build()
+    };
+    let foundation = with_a_custody_of_its_own().await.unwrap();
+    let tenant = onboarded(&foundation, "clinic-7").await.id();
+    let scope = admitted_as(&foundation, tenant, "dr.grey").await;
+    let _twin = sealed_for(&foundation, &scope, 1).await;
+    foundation.shutdown().await;
+
+    let foundation = with_a_custody_of_its_own().await.unwrap();
+    let cx = foundation.chore("test");
+    let ours = seal_scope(&foundation, tenant).await;
+    let approval = ShredApproval {
+        approver: eonpro::core::id::ActorId::new("officer").unwrap(),
+        second_approver: None,
+    };
+    let shred = foundation.encryption().shred(&cx, ours, approval);
+    shred.await.unwrap();
+    let upkeep = foundation.maintain_keys(&cx).await.unwrap();
+    assert!(upkeep.is_clean(), "{upkeep:?}");
+    assert_eq!((upkeep.destroyed, upkeep.foreign), (0, 1));
     foundation.shutdown().await;
 }
 
