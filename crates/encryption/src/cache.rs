@@ -12,6 +12,7 @@ use eonpro_core::time::Monotonic;
 use tokio::sync::Mutex;
 
 use crate::config::EncryptionConfig;
+use crate::key_states::KeyStates;
 use crate::keyset::KeyId;
 use crate::live::LiveKeys;
 use crate::slots::Slots;
@@ -26,6 +27,8 @@ pub(crate) struct Slot {
     stale: AtomicBool,
     /// What the scope's keys have sealed here.
     pub(crate) usages: Usages,
+    /// What they may do.
+    pub(crate) states: KeyStates,
     /// Whether a task turns an epoch that is nearly used up.
     pub(crate) turning: AtomicBool,
     /// Whether a task renews the lease before it ends.
@@ -62,6 +65,11 @@ impl Slot {
     fn mark_stale(&self, id: KeyId) {
         let id = u32::from_be_bytes(id.to_be_bytes());
         self.wanted.store(id, Ordering::Release);
+        self.stale.store(true, Ordering::Release);
+    }
+
+    /// Lets the next who asks look at the store.
+    pub(crate) fn suspect(&self) {
         self.stale.store(true, Ordering::Release);
     }
 

@@ -233,7 +233,7 @@ impl Bench<'_> {
 
     fn is_current(&self, sealed: &[u8]) -> bool {
         self.named(sealed).is_some_and(|key| {
-            key.state == KeyState::Primary && *key.purpose == *self.source.purpose().as_str()
+            key.state() == KeyState::Primary && *key.purpose == *self.source.purpose().as_str()
         })
     }
 

@@ -20,8 +20,7 @@ use super::{Inner, Vault};
 use crate::cache::Slot;
 use crate::config::EncryptionConfig;
 use crate::error::CryptoError;
-use crate::keyset::{Keyset, ScopeRecord};
-use crate::live::LiveKeys;
+use crate::keyset::ScopeRecord;
 use crate::shred::{Notice, ShredTarget};
 use crate::subject::{SubjectRecord, SubjectSlot};
 
@@ -144,7 +143,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn look_at_scope(&self, scope: SealScope, slot: &Slot) -> Result<(), CryptoError> {
+    async fn look_at_scope(&self, scope: SealScope, slot: &Arc<Slot>) -> Result<(), CryptoError> {
         if slot.usable().is_err() {
             return Ok(());
         }
@@ -154,12 +153,9 @@ impl Inner {
             Some(Some((ScopeRecord::Shredded(_), _))) => {
                 self.close_here(scope, ShredTarget::Tenant);
             }
-            Some(Some((ScopeRecord::Live(keyset), _))) => {
-                let at_hand = slot.get().filter(|live| live.usable(self.now()).is_ok());
-                if at_hand.is_some_and(|live| was_taken_away(&live, &keyset)) {
-                    // Without its root the keys at hand stay until the end of their lease.
-                    let _the_next_is_told = self.fetch(scope, slot).await;
-                }
+            Some(Some((ScopeRecord::Live(keyset), version))) => {
+                slot.states.learn(&keyset, version);
+                self.replace_outdated(scope, slot);
             }
             Some(None) | None => {}
         }
@@ -208,11 +204,4 @@ fn unless_malformed<T>(found: Result<T, CryptoError>) -> Result<Option<T>, Crypt
         Err(failed @ CryptoError::Store(_)) => Err(failed),
         Err(_) => Ok(None),
     }
-}
-
-/// Whether a key opens here that, as its record says, no longer does.
-fn was_taken_away(live: &LiveKeys, keyset: &Keyset) -> bool {
-    let forbidden = keyset.keys.iter().filter(|stored| !stored.state.opens());
-    let mut forbidden = forbidden.filter_map(|stored| live.key(stored.id));
-    forbidden.any(|key| key.state.opens())
 }
