@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use eonpro_core::id::TenantId;
 use eonpro_core::limit::Gcra;
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{Rate, RateDecision, SealError, SealScope};
@@ -225,6 +226,12 @@ impl KeyCache {
 
     pub(crate) fn slot(&self, scope: SealScope) -> Arc<Slot> {
         self.slots.slot(scope)
+    }
+
+    /// The scope of that tenant, or of the system, if its place is in use.
+    pub(crate) fn scope_at_hand(&self, tenant: Option<TenantId>) -> Option<SealScope> {
+        let (scope, _) = self.slots.find(&tenant)?;
+        Some(scope)
     }
 
     /// The places in use whose scope fits.

@@ -456,7 +456,12 @@ impl Inner {
     /// and if their root key cannot be had, the keys at hand go on where they may.
     fn replace_outdated(&self, scope: SealScope, slot: &Arc<Slot>) {
         let is_outdated = |slot: &Slot| slot.get().is_some_and(|live| live.is_outdated());
-        if !is_outdated(slot) || slot.renewing.swap(true, Ordering::AcqRel) {
+        if !is_outdated(slot) {
+            return;
+        }
+        if slot.renewing.swap(true, Ordering::AcqRel) {
+            // Whoever renews may have read the record from before.
+            slot.suspect();
             return;
         }
         let Some(this) = self.me.get().and_then(Weak::upgrade) else {

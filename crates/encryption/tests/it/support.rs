@@ -38,6 +38,7 @@ pub(crate) struct CountingRoot {
     pub(crate) unwraps: AtomicUsize,
     pub(crate) lies: AtomicBool,
     pub(crate) is_down: AtomicBool,
+    pub(crate) hangs: AtomicBool,
 }
 
 impl CountingRoot {
@@ -47,6 +48,7 @@ impl CountingRoot {
             unwraps: AtomicUsize::new(0),
             lies: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -92,6 +94,9 @@ impl RootKey for CountingRoot {
         context: &WrapContext,
     ) -> Result<KeyBytes<32>, CryptoError> {
         self.unwraps.fetch_add(1, Ordering::SeqCst);
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.is_down.load(Ordering::SeqCst) {
             return Err(CryptoError::RootMismatch);
         }
