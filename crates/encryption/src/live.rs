@@ -287,33 +287,36 @@ impl LiveKeys {
         envelope::split(sealed).is_some_and(|(id, _)| self.keys.contains_key(&id) && !seals(id))
     }
 
-    /// Begins a stream and appends its head to `out`.
+    /// Begins a stream and appends its head to `out`. It may go on as long as the key's state lets it.
     pub(crate) fn begin_stream(
         &self,
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<StreamSealer, SealError> {
+    ) -> Result<(StreamSealer, Arc<SharedState>), SealError> {
         let (live, key) = self.standard(purpose.as_str())?;
         live.usage.count(0)?;
         let place = Place::new(Content::Value, &live.context, cell);
         out.extend_from_slice(&envelope::prefix(live.id));
-        place.with_context(|context| StreamSealer::begin(key, context, out))
+        let sealer = place.with_context(|context| StreamSealer::begin(key, context, out))?;
+        Ok((sealer, live.shared_state()))
     }
 
-    /// Begins to open a stream by its head.
+    /// Begins to open a stream by its head. It may go on as long as the key's state lets it.
     pub(crate) fn resume_stream(
         &self,
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         head: &[u8; envelope::HEAD_LEN],
-    ) -> Result<StreamOpener, Cause> {
+    ) -> Result<(StreamOpener, Arc<SharedState>), Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let header = header.try_into().map_err(|_| Cause::Tag)?;
         let live = self.opening(Reader::Anyone, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = Place::new(Content::Value, &live.context, cell);
-        place.with_context(|context| StreamOpener::begin_or_cause(key, context, header))
+        let opener =
+            place.with_context(|context| StreamOpener::begin_or_cause(key, context, header))?;
+        Ok((opener, live.shared_state()))
     }
 
     /// Begins a record that is sealed as a whole.
@@ -331,7 +334,7 @@ impl LiveKeys {
         WholeSealer::begin(key, live.id, &place, salt, max_field)
     }
 
-    /// The key that opens a whole record, by its head.
+    /// The key that opens a whole record, by its head, and the state of the data key.
     pub(crate) fn resume_record(
         &self,
         reader: Reader,
@@ -340,12 +343,13 @@ impl LiveKeys {
         row: &Row<'_>,
         head: &[u8],
         max_field: usize,
-    ) -> Result<RecordKey, Cause> {
+    ) -> Result<(RecordKey, Arc<SharedState>), Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let live = self.opening(reader, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = Place::of_record(&live.context, table, row);
-        RecordKey::resume(key, id, &place, header, max_field)
+        let key = RecordKey::resume(key, id, &place, header, max_field)?;
+        Ok((key, live.shared_state()))
     }
 
     /// The blind index tokens of `texts`, one for each live version.
