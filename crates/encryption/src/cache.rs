@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use eonpro_core::id::TenantId;
 use eonpro_core::limit::Gcra;
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{Rate, RateDecision, SealError, SealScope};
@@ -12,6 +13,7 @@ use eonpro_core::time::Monotonic;
 use tokio::sync::Mutex;
 
 use crate::config::EncryptionConfig;
+use crate::key_states::KeyStates;
 use crate::keyset::KeyId;
 use crate::live::LiveKeys;
 use crate::slots::Slots;
@@ -26,6 +28,8 @@ pub(crate) struct Slot {
     stale: AtomicBool,
     /// What the scope's keys have sealed here.
     pub(crate) usages: Usages,
+    /// What they may do.
+    pub(crate) states: KeyStates,
     /// Whether a task turns an epoch that is nearly used up.
     pub(crate) turning: AtomicBool,
     /// Whether a task renews the lease before it ends.
@@ -62,6 +66,11 @@ impl Slot {
     fn mark_stale(&self, id: KeyId) {
         let id = u32::from_be_bytes(id.to_be_bytes());
         self.wanted.store(id, Ordering::Release);
+        self.stale.store(true, Ordering::Release);
+    }
+
+    /// Lets the next who asks look at the store.
+    pub(crate) fn suspect(&self) {
         self.stale.store(true, Ordering::Release);
     }
 
@@ -217,6 +226,12 @@ impl KeyCache {
 
     pub(crate) fn slot(&self, scope: SealScope) -> Arc<Slot> {
         self.slots.slot(scope)
+    }
+
+    /// The scope of that tenant, or of the system, if its place is in use.
+    pub(crate) fn scope_at_hand(&self, tenant: Option<TenantId>) -> Option<SealScope> {
+        let (scope, _) = self.slots.find(&tenant)?;
+        Some(scope)
     }
 
     /// The places in use whose scope fits.

@@ -205,8 +205,9 @@ impl TenantCipher {
         cell: &Cell<'_>,
         out: &mut Vec<u8>,
     ) -> Result<TenantStreamSealer, SealError> {
-        let sealer = self.keys()?.begin_stream(purpose, cell, out)?;
-        Ok(TenantStreamSealer::new(sealer, Arc::clone(&self.slot)))
+        let (sealer, key) = self.keys()?.begin_stream(purpose, cell, out)?;
+        let slot = Arc::clone(&self.slot);
+        Ok(TenantStreamSealer::new(sealer, slot, key))
     }
 
     /// Begins to open a stream, or a value, by its first [`HEAD_LEN`] bytes.
@@ -220,10 +221,11 @@ impl TenantCipher {
         head: &[u8; HEAD_LEN],
     ) -> Result<TenantStreamOpener, SealError> {
         let keys = self.keys()?;
-        let opener = keys
+        let (opener, key) = keys
             .resume_stream(purpose, cell, head)
             .map_err(|cause| self.refuse(&keys, cell, head, cause))?;
-        Ok(TenantStreamOpener::new(opener, Arc::clone(&self.slot)))
+        let slot = Arc::clone(&self.slot);
+        Ok(TenantStreamOpener::new(opener, slot, key))
     }
 
     /// The newest keys of this process, so that a cipher reads what a later epoch sealed.

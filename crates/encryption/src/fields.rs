@@ -57,7 +57,7 @@ impl FieldOpener for TenantCipher {
     ) -> Result<Box<dyn RecordOpener + 'a>, SealError> {
         let this: &'a Self = self;
         let keys = this.keys()?;
-        let key = keys
+        let (key, state) = keys
             .resume_record(
                 Reader::Anyone,
                 RECORDS,
@@ -76,7 +76,10 @@ impl FieldOpener for TenantCipher {
             let cell = Cell::new(table, column, *row);
             this.refuse(&keys, &cell, head.as_bytes(), cause)
         });
-        let usable = move || this.slot.usable();
+        let usable = move || {
+            this.slot.usable()?;
+            state.check()
+        };
         Ok(Box::new(UsableRecord { opener, usable }))
     }
 }

@@ -113,6 +113,7 @@ mod error;
 mod events;
 mod fields;
 mod index_status;
+mod key_states;
 mod key_type;
 mod keyset;
 mod leakage;

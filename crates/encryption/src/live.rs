@@ -18,6 +18,7 @@ use crate::cobblestone::{Cause, InputKey, StreamOpener, StreamSealer};
 use crate::envelope::{self, Content, KeyContext, Place, scope_bytes};
 use crate::error::CryptoError;
 use crate::index_status::{IndexStatus, StoredIndex, index_status};
+use crate::key_states::{KeyStates, SharedState};
 use crate::key_type::{KeyType, split_role};
 use crate::keyset::{KeyId, KeyRole, KeyState, Keyset, MAC, STANDARD, StoredKey};
 use crate::material::KeyMaterial;
@@ -42,13 +43,23 @@ pub(crate) struct LiveKey {
     pub(crate) purpose: Box<str>,
     pub(crate) epoch: u64,
     pub(crate) key: SealingKey,
-    pub(crate) state: KeyState,
+    /// What it may do now, whatever it might when it was unwrapped.
+    state: Arc<SharedState>,
     pub(crate) usage: Arc<Usage>,
     context: KeyContext,
     announced: AtomicBool,
 }
 
 impl LiveKey {
+    pub(crate) fn state(&self) -> KeyState {
+        self.state.get()
+    }
+
+    /// Its state, for what goes on under the key.
+    pub(crate) fn shared_state(&self) -> Arc<SharedState> {
+        Arc::clone(&self.state)
+    }
+
     /// Whether its creation is in the audit log.
     pub(crate) fn is_announced(&self) -> bool {
         self.announced.load(Ordering::Acquire)
@@ -64,10 +75,11 @@ pub(crate) enum Reader {
     Rotation,
 }
 
-/// What the keys of one scope have sealed, and what they may seal.
+/// What the keys of one scope have sealed, what they may seal, and what they may do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Meter<'a> {
     pub(crate) usages: &'a Usages,
+    pub(crate) states: &'a KeyStates,
     pub(crate) bounds: Bounds,
 }
 
@@ -97,6 +109,7 @@ impl LiveKeys {
         meter: Meter<'_>,
         primitives: Primitives,
     ) -> Result<Self, CryptoError> {
+        meter.states.learn(keyset, version);
         let tenant = scope.tenant();
         let wrapping = Wrapping::new(tenant, keyset.wrapping()?.id, kek);
         let mut keys = HashMap::new();
@@ -112,7 +125,7 @@ impl LiveKeys {
                 purpose: purpose.into(),
                 epoch: stored.epoch,
                 key: key.ok_or(CryptoError::Record("data key of another length"))?,
-                state: stored.state,
+                state: meter.states.of(stored),
                 usage: meter.usages.of(stored.id, meter.bounds),
                 context: KeyContext::new(suite, stored.id, &tenant, purpose),
                 announced: AtomicBool::new(stored.announced),
@@ -171,6 +184,13 @@ impl LiveKeys {
             && self.keys.values().all(|key| key.is_announced())
     }
 
+    /// Whether a key here was destroyed, or one that seals was taken away: newer keys should come to hand.
+    pub(crate) fn is_outdated(&self) -> bool {
+        let lost = |key: &Arc<LiveKey>| !key.state().opens();
+        let gone = |key: &Arc<LiveKey>| key.state() == KeyState::Destroyed;
+        self.primaries.iter().any(lost) || self.keys.values().any(gone)
+    }
+
     pub(crate) fn key(&self, id: KeyId) -> Option<&LiveKey> {
         let primary = self.primaries.iter().find(|key| key.id == id);
         primary.or_else(|| self.keys.get(&id)).map(|key| &**key)
@@ -189,10 +209,15 @@ impl LiveKeys {
     }
 
     /// The primary key of the standard suite, which alone streams and derives.
+    ///
+    /// # Errors
+    /// [`SealError::UnknownKey`]; [`SealError::Disabled`] if it was taken away since it was unwrapped.
     pub(crate) fn standard(&self, purpose: &str) -> Result<(&LiveKey, &InputKey), SealError> {
         let live = self.primary(purpose, Suite::Standard);
         let found = live.and_then(|live| Some((live, live.key.standard()?)));
-        found.ok_or(SealError::UnknownKey)
+        let (live, key) = found.ok_or(SealError::UnknownKey)?;
+        live.state.check()?;
+        Ok((live, key))
     }
 
     /// Appends the sealed value to `out`, under the primary key of that type.
@@ -208,6 +233,7 @@ impl LiveKeys {
         let live = self
             .primary(of.purpose.as_str(), of.suite)
             .ok_or(SealError::UnknownKey)?;
+        live.state.check()?;
         live.usage.count(plaintext.len())?;
         let place = Place::new(content, &live.context, cell);
         live.key.seal(&place, live.id, salt, plaintext, out)
@@ -248,46 +274,49 @@ impl LiveKeys {
             .filter(|key| *key.purpose == *purpose.as_str())
             .ok_or(Cause::Key)?;
         let may = match reader {
-            Reader::Anyone => key.state.opens(),
-            Reader::Rotation => key.state.opens_for_rotation(),
+            Reader::Anyone => key.state().opens(),
+            Reader::Rotation => key.state().opens_for_rotation(),
         };
         if may { Ok(key) } else { Err(Cause::Held) }
     }
 
     /// Whether `sealed` names a key of the scope that no longer seals.
     pub(crate) fn is_stale(&self, sealed: &[u8]) -> bool {
-        envelope::split(sealed)
-            .and_then(|(id, _)| self.key(id))
-            .is_some_and(|key| key.state != KeyState::Primary)
+        // By the keys at hand, which would seal it anew: the state may know of a newer one already.
+        let seals = |id| self.primaries.iter().any(|key| key.id == id);
+        envelope::split(sealed).is_some_and(|(id, _)| self.keys.contains_key(&id) && !seals(id))
     }
 
-    /// Begins a stream and appends its head to `out`.
+    /// Begins a stream and appends its head to `out`. It may go on as long as the key's state lets it.
     pub(crate) fn begin_stream(
         &self,
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<StreamSealer, SealError> {
+    ) -> Result<(StreamSealer, Arc<SharedState>), SealError> {
         let (live, key) = self.standard(purpose.as_str())?;
         live.usage.count(0)?;
         let place = Place::new(Content::Value, &live.context, cell);
         out.extend_from_slice(&envelope::prefix(live.id));
-        place.with_context(|context| StreamSealer::begin(key, context, out))
+        let sealer = place.with_context(|context| StreamSealer::begin(key, context, out))?;
+        Ok((sealer, live.shared_state()))
     }
 
-    /// Begins to open a stream by its head.
+    /// Begins to open a stream by its head. It may go on as long as the key's state lets it.
     pub(crate) fn resume_stream(
         &self,
         purpose: KeyPurpose,
         cell: &Cell<'_>,
         head: &[u8; envelope::HEAD_LEN],
-    ) -> Result<StreamOpener, Cause> {
+    ) -> Result<(StreamOpener, Arc<SharedState>), Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let header = header.try_into().map_err(|_| Cause::Tag)?;
         let live = self.opening(Reader::Anyone, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = Place::new(Content::Value, &live.context, cell);
-        place.with_context(|context| StreamOpener::begin_or_cause(key, context, header))
+        let opener =
+            place.with_context(|context| StreamOpener::begin_or_cause(key, context, header))?;
+        Ok((opener, live.shared_state()))
     }
 
     /// Begins a record that is sealed as a whole.
@@ -305,7 +334,7 @@ impl LiveKeys {
         WholeSealer::begin(key, live.id, &place, salt, max_field)
     }
 
-    /// The key that opens a whole record, by its head.
+    /// The key that opens a whole record, by its head, and the state of the data key.
     pub(crate) fn resume_record(
         &self,
         reader: Reader,
@@ -314,12 +343,13 @@ impl LiveKeys {
         row: &Row<'_>,
         head: &[u8],
         max_field: usize,
-    ) -> Result<RecordKey, Cause> {
+    ) -> Result<(RecordKey, Arc<SharedState>), Cause> {
         let (id, header) = envelope::split(head).ok_or(Cause::Tag)?;
         let live = self.opening(reader, id, purpose)?;
         let key = live.key.standard().ok_or(Cause::Key)?;
         let place = Place::of_record(&live.context, table, row);
-        RecordKey::resume(key, id, &place, header, max_field)
+        let key = RecordKey::resume(key, id, &place, header, max_field)?;
+        Ok((key, live.shared_state()))
     }
 
     /// The blind index tokens of `texts`, one for each live version.

@@ -126,8 +126,9 @@ pub trait Encryption: Sealer + Subjects + Shredding {
     ///
     /// One compare-and-swap of the scope's keys. Here the new state holds on return; another process may
     /// go by the old one for at most [`cache_ttl`](crate::EncryptionConfig::cache_ttl). Idempotent: a key
-    /// that is in that state already stays there, and no event is emitted. A dropped call goes on to its
-    /// end. Emits KEY-006 afterwards.
+    /// that is in that state already stays there, and KEY-006 is emitted once more, with the same state before and
+    /// after, because the call that changed it may have died before its event. A dropped call goes on to its
+    /// end. Emits KEY-006 afterwards. Needs no root key.
     ///
     /// A primary key must first be replaced ([`Self::turn_epoch`]); [`KeyState::Drained`] comes only from
     /// a rotation's proof, [`KeyState::Destroyed`] only from [`Self::destroy_key`].

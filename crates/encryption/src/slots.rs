@@ -6,23 +6,50 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use eonpro_core::id::{SubjectId, TenantId};
+use eonpro_core::port::SealScope;
+
 /// How many held places are kept in mind before the forgotten ones are swept out.
 const SWEEP_FLOOR: usize = 1024;
 
+/// A key of a place, which is found by its name as well: who hears of a name may not make the key.
+pub(crate) trait Named: Copy + Eq + Hash + Send + Sync + 'static {
+    /// Different for different keys.
+    type Name: Eq + Hash + Send;
+
+    fn name(self) -> Self::Name;
+}
+
+impl Named for SealScope {
+    type Name = Option<TenantId>;
+
+    fn name(self) -> Self::Name {
+        self.tenant()
+    }
+}
+
+impl Named for (SealScope, SubjectId) {
+    type Name = (Option<TenantId>, SubjectId);
+
+    fn name(self) -> Self::Name {
+        (self.0.tenant(), self.1)
+    }
+}
+
 /// See the [module](self).
-pub(crate) struct Slots<K, S> {
+pub(crate) struct Slots<K: Named, S> {
     cached: quick_cache::sync::Cache<K, Arc<S>>,
     held: Mutex<Held<K, S>>,
 }
 
-struct Held<K, S> {
-    slots: HashMap<K, Weak<S>>,
+struct Held<K: Named, S> {
+    slots: HashMap<K::Name, (K, Weak<S>)>,
     sweep_at: usize,
 }
 
 impl<K, S> Slots<K, S>
 where
-    K: Copy + Eq + Hash + Send + Sync + 'static,
+    K: Named,
     S: Default + Send + Sync + 'static,
 {
     pub(crate) fn new(capacity: u64) -> Self {
@@ -40,21 +67,29 @@ where
             return slot;
         }
         let mut held = self.held();
-        let known = held.slots.get(&key).and_then(Weak::upgrade);
+        let known = held.slots.get(&key.name());
+        let known = known.and_then(|(_, slot)| slot.upgrade());
         let slot: Arc<S> = known.unwrap_or_default();
         if held.slots.len() >= held.sweep_at {
-            held.slots.retain(|_, slot| slot.strong_count() > 0);
+            held.slots.retain(|_, (_, slot)| slot.strong_count() > 0);
             held.sweep_at = SWEEP_FLOOR.max(held.slots.len().saturating_mul(2));
         }
-        held.slots.insert(key, Arc::downgrade(&slot));
+        held.slots.insert(key.name(), (key, Arc::downgrade(&slot)));
         self.cached.insert(key, Arc::clone(&slot));
         slot
+    }
+
+    /// The place, if it is in use, cached or only held.
+    pub(crate) fn find(&self, name: &K::Name) -> Option<(K, Arc<S>)> {
+        let held = self.held();
+        let (key, slot) = held.slots.get(name)?;
+        Some((*key, slot.upgrade()?))
     }
 
     /// The places in use whose key fits, cached or only held.
     pub(crate) fn matching(&self, fits: impl Fn(&K) -> bool) -> Vec<(K, Arc<S>)> {
         let held = self.held();
-        let slots = held.slots.iter().filter(|(key, _)| fits(key));
+        let slots = held.slots.values().filter(|(key, _)| fits(key));
         slots
             .filter_map(|(key, slot)| Some((*key, slot.upgrade()?)))
             .collect()
@@ -76,7 +111,7 @@ where
     }
 }
 
-impl<K, S> fmt::Debug for Slots<K, S> {
+impl<K: Named, S> fmt::Debug for Slots<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Slots")
     }
@@ -86,6 +121,14 @@ impl<K, S> fmt::Debug for Slots<K, S> {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
+
+    impl Named for u32 {
+        type Name = Self;
+
+        fn name(self) -> Self {
+            self
+        }
+    }
 
     #[test]
     fn a_place_that_is_held_is_found_again_after_its_eviction() {

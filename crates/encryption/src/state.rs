@@ -76,6 +76,13 @@ impl KeyState {
         self.opens() || matches!(self, Self::Compromised)
     }
 
+    /// Whether a change into this state comes by `means`.
+    #[must_use]
+    pub(crate) fn comes_by(self, means: Means) -> bool {
+        let mut before = Self::ALL.into_iter();
+        before.any(|from| from.means(self) == Some(means))
+    }
+
     /// What it takes for a data key to go from this state to `to`; `None` if nothing does.
     #[must_use]
     pub(crate) const fn means(self, to: Self) -> Option<Means> {

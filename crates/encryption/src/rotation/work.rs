@@ -233,7 +233,7 @@ impl Bench<'_> {
 
     fn is_current(&self, sealed: &[u8]) -> bool {
         self.named(sealed).is_some_and(|key| {
-            key.state == KeyState::Primary && *key.purpose == *self.source.purpose().as_str()
+            key.state() == KeyState::Primary && *key.purpose == *self.source.purpose().as_str()
         })
     }
 
@@ -266,7 +266,7 @@ impl Bench<'_> {
         let found = row.cells.iter().find(|cell| cell.column == head);
         let head = found.and_then(|cell| cell.bytes.as_deref());
         let (table, purpose) = (self.source.table(), self.source.purpose());
-        let key = self.keys.resume_record(
+        let (key, _) = self.keys.resume_record(
             Reader::Rotation,
             purpose,
             table,

@@ -15,6 +15,7 @@ use crate::cipher::{TenantCipher, bound};
 use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::{self, Content, Place};
 use crate::events::Refusal;
+use crate::key_states::SharedState;
 use crate::padding;
 use crate::streams::UsableRecord;
 use crate::whole::{RecordKey, WholeOpener, WholeSealer};
@@ -24,11 +25,14 @@ use crate::whole::{RecordKey, WholeOpener, WholeSealer};
 ///
 /// Works until the vault's `cache_ttl` is over, then fails with [`SealError::Disabled`]: warm one
 /// per request. Fails with [`SealError::Shredded`] from the moment at which the patient's key, or
-/// the tenant's, is destroyed in this process.
+/// the tenant's, is destroyed in this process, and with [`SealError::Disabled`] once the tenant's key of
+/// purpose `subject` under which it lies may no longer open.
 pub struct SubjectCipher {
     pub(crate) live: Arc<LiveSubject>,
     pub(crate) slot: Arc<SubjectSlot>,
     pub(crate) tenant: TenantCipher,
+    /// What the tenant's key under which the patient's lies may do.
+    pub(crate) lock: Arc<SharedState>,
 }
 
 impl SubjectCipher {
@@ -134,6 +138,7 @@ impl SubjectCipher {
 
     fn check(&self) -> Result<(), SealError> {
         self.slot.usable()?;
+        self.lock.check()?;
         if self.tenant.clock.monotonic() >= self.live.expires {
             return Err(SealError::Disabled);
         }
@@ -201,6 +206,7 @@ impl FieldOpener for SubjectCipher {
         });
         let usable = move || {
             this.slot.usable()?;
+            this.lock.check()?;
             this.tenant.slot.usable()
         };
         Ok(Box::new(UsableRecord { opener, usable }))

@@ -18,6 +18,8 @@ pub(crate) struct LiveSubject {
     pub(crate) id: KeyId,
     pub(crate) context: KeyContext,
     pub(crate) key: SealingKey,
+    /// The tenant's data key under which it lies.
+    pub(crate) dek: KeyId,
     pub(crate) announced: bool,
     pub(crate) expires: Monotonic,
 }

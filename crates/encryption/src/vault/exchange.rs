@@ -146,7 +146,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+            self.put_at_hand(scope, &slot, &keyset, &kek, version, expires);
             return Ok(());
         }
         Err(CryptoError::Conflict)

@@ -31,11 +31,12 @@ impl Inner {
             }
         }
         let (from, now) = self.commit_state(scope, id, to, means).await?;
+        // Told also where nothing changed: the call that changed it may have died before it told.
         if !to.opens() {
             self.tell_others(scope, ShredTarget::Tenant).await;
         }
         if let Some(now) = now
-            && from != to
+            && to.comes_by(means)
         {
             events::state_changed(&self.emitter, cx, scope, &now, from)
                 .await
@@ -54,13 +55,12 @@ impl Inner {
         self.check_open()?;
         self.check_approvers(&approval)?;
         let (keyset, _) = self.keysets.live(scope).await?;
-        if keyset.was_pruned(id) {
+        if is_destroyed(&keyset, id)? {
+            // The call that destroyed it may have died before it told.
+            self.tell_others(scope, ShredTarget::Tenant).await;
             return Ok(());
         }
         let stored = data_key(&keyset, id)?;
-        if stored.state == KeyState::Destroyed {
-            return Ok(());
-        }
         allow(stored, KeyState::Destroyed, Means::Approval)?;
         // A hold keeps what only this key still opens, in backups, too.
         self.check_unheld(scope, ShredTarget::Tenant).await?;
@@ -97,7 +97,8 @@ impl Inner {
         }
     }
 
-    /// The state from before, and the key as it is now, unless it was pruned.
+    /// The state from before, and the key as it is now, unless it was pruned. Whoever holds the key here goes
+    /// by its new state from then on. Needs no root key: what is committed can be told.
     async fn commit_state(
         &self,
         scope: SealScope,
@@ -108,8 +109,6 @@ impl Inner {
         let slot = self.cache.slot(scope);
         let _gate = slot.gate.lock().await;
         for _ in 0..MAX_ATTEMPTS {
-            let expires = self.lease();
-            slot.begin_fetch();
             let (mut keyset, before) = self.keysets.live(scope).await?;
             if keyset.was_pruned(id) {
                 let from = KeyState::Destroyed;
@@ -121,6 +120,7 @@ impl Inner {
             let stored = data_key(&keyset, id)?;
             let from = stored.state;
             if from == to {
+                slot.states.learn(&keyset, before);
                 return Ok((from, Some(stored.clone())));
             }
             allow(stored, to, means)?;
@@ -129,8 +129,8 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            let kek = self.wrapping_key(scope, &keyset).await?;
-            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+            slot.states.learn(&keyset, version);
+            self.replace_outdated(scope, &slot);
             return Ok((from, Some(now)));
         }
         Err(CryptoError::Conflict)
@@ -150,6 +150,10 @@ impl Inner {
 fn data_key(keyset: &Keyset, id: KeyId) -> Result<&StoredKey, CryptoError> {
     let found = keyset.keys.iter().find(|key| key.id == id);
     found.ok_or_else(|| SealError::UnknownKey.into())
+}
+
+fn is_destroyed(keyset: &Keyset, id: KeyId) -> Result<bool, CryptoError> {
+    Ok(keyset.was_pruned(id) || data_key(keyset, id)?.state == KeyState::Destroyed)
 }
 
 fn allow(stored: &StoredKey, to: KeyState, means: Means) -> Result<(), CryptoError> {

@@ -10,7 +10,7 @@ use eonpro_core::port::{SealError, SealScope};
 use eonpro_core::{RequestContext, TenantScope};
 
 use super::{Inner, MAX_ATTEMPTS, ShredParts, Vault};
-use crate::cobblestone::InputKey;
+use crate::cobblestone::{Cause, InputKey};
 use crate::envelope::KeyContext;
 use crate::error::CryptoError;
 use crate::keyset::KeyId;
@@ -173,7 +173,10 @@ impl Inner {
         }
         let dek = tenant
             .opening(reader, locked.dek, SUBJECT)
-            .map_err(|_| SealError::UnknownKey)?;
+            .map_err(|cause| match cause {
+                Cause::Held => SealError::Disabled,
+                _ => SealError::UnknownKey,
+            })?;
         let dek = dek.key.standard().ok_or(SealError::UnknownKey)?;
         subject::unlock(owner, custody, dek, locked).await
     }
@@ -224,17 +227,34 @@ impl Inner {
         let tenant = self.warm(scope).await?;
         let slot = self.subjects.slot((seal_scope, subject));
         slot.usable()?;
-        let live = match slot.fresh(self.now()) {
-            Some(live) => live,
+        let at_hand = || {
+            let live = slot.fresh(self.now())?;
+            let lock = tenant.keys().ok()?.key(live.dek)?.shared_state();
+            lock.get().opens().then_some((live, lock))
+        };
+        let (live, lock) = match at_hand() {
+            Some(found) => found,
             None => {
                 let _gate = slot.gate.lock().await;
-                match slot.fresh(self.now()) {
-                    Some(live) => live,
-                    None => self.fetch_subject(seal_scope, subject, &slot).await?,
+                match at_hand() {
+                    Some(found) => found,
+                    None => {
+                        // What lies there may no longer be opened, or its lease is over.
+                        slot.forget();
+                        self.fetch_subject(seal_scope, subject, &slot).await?;
+                        slot.usable()?;
+                        tenant.keys()?;
+                        at_hand().ok_or(SealError::Disabled)?
+                    }
                 }
             }
         };
-        Ok(SubjectCipher { live, slot, tenant })
+        Ok(SubjectCipher {
+            live,
+            slot: Arc::clone(&slot),
+            tenant,
+            lock,
+        })
     }
 
     /// Fetches and unlocks. The gate is held.
@@ -267,6 +287,7 @@ impl Inner {
             id: key.id,
             context: KeyContext::new(Suite::Standard, key.id, &scope.tenant(), SUBJECT.as_str()),
             key: SealingKey::Standard(InputKey::with(self.config.primitives, &unlocked)),
+            dek: key.locked.dek,
             announced: key.announced,
             expires,
         });

@@ -129,7 +129,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            self.unlock(scope, &slot, &keyset, &kek, version, expires)?;
+            self.put_at_hand(scope, &slot, &keyset, &kek, version, expires);
             return Ok(Some(turned));
         }
         Err(CryptoError::Conflict)
@@ -212,7 +212,7 @@ impl Inner {
                 Err(CryptoError::Conflict) => continue,
                 other => other?,
             };
-            self.unlock(scope, &slot, &proven, &new_kek, version, expires)?;
+            self.put_at_hand(scope, &slot, &proven, &new_kek, version, expires);
             return Ok(turned);
         }
         Err(CryptoError::Conflict)

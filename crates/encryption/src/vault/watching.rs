@@ -5,30 +5,35 @@
 //! listener reads again; so a notice that is lost costs time, until the end of a lease, and a forged one
 //! costs a read.
 
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use eonpro_core::id::SubjectId;
 use eonpro_core::port::SealScope;
 use eonpro_core::port::kv::{Change, KvError};
+use eonpro_core::time::Monotonic;
 use futures_util::StreamExt as _;
-use futures_util::future::{Either, select, try_join_all};
+use futures_util::future::{Either, select};
+use futures_util::stream::FuturesUnordered;
 
 use super::{Inner, Vault};
-use crate::cache::Slot;
 use crate::config::EncryptionConfig;
 use crate::error::CryptoError;
-use crate::keyset::{Keyset, ScopeRecord};
-use crate::live::LiveKeys;
+use crate::keyset::ScopeRecord;
 use crate::shred::{Notice, ShredTarget};
-use crate::subject::{SubjectRecord, SubjectSlot};
+use crate::slots::Named as _;
+use crate::subject::SubjectRecord;
 
 /// How long the listener waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// How many records are read at one time when all are read again.
+/// How many records are read at one time.
 const AT_ONCE: usize = 16;
+/// How long one of them may take before it is read again later, so that no tenant's store holds up others.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The least pause before a record that could not be read is read again, and between two looks at
+/// everything at hand: however often hints are missed, it costs no more.
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl Vault {
     /// Listens for what other processes on the same key store destroy, until this vault is closed. Run
@@ -63,10 +68,89 @@ impl Vault {
     }
 }
 
+/// A record to be read: a scope's, or one of its patients'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    scope: SealScope,
+    subject: Option<SubjectId>,
+}
+
+/// Which records are to be read, and when. Each waits once, however often it was named.
+#[derive(Debug, Default)]
+struct Looks {
+    todo: VecDeque<Place>,
+    waiting: HashSet<Place>,
+    /// Whose record could not be read.
+    failed: HashSet<Place>,
+    again_at: Option<Monotonic>,
+    all_at: Option<Monotonic>,
+    /// No look at all before.
+    all_not_before: Option<Monotonic>,
+}
+
+impl Looks {
+    fn next(&mut self) -> Option<Place> {
+        let place = self.todo.pop_front()?;
+        self.waiting.remove(&place);
+        Some(place)
+    }
+
+    /// Before all others.
+    fn soon(&mut self, place: Place) {
+        if self.waiting.insert(place) {
+            self.todo.push_front(place);
+        }
+    }
+
+    fn later(&mut self, places: impl IntoIterator<Item = Place>) {
+        for place in places {
+            if self.waiting.insert(place) {
+                self.todo.push_back(place);
+            }
+        }
+    }
+
+    fn fail(&mut self, place: Place, now: Monotonic) {
+        self.failed.insert(place);
+        self.again_at.get_or_insert(now.plus(PAUSE));
+    }
+
+    fn want_all(&mut self, now: Monotonic) {
+        let at = self.all_not_before.map_or(now, |at| at.max(now));
+        self.all_at.get_or_insert(at);
+    }
+
+    /// When there is something to do again.
+    fn due(&self) -> Option<Monotonic> {
+        self.all_at.into_iter().chain(self.again_at).min()
+    }
+
+    /// Takes up what is due; `all` are the places at hand.
+    fn take_due(&mut self, now: Monotonic, all: impl FnOnce() -> HashSet<Place>) {
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            let failed = std::mem::take(&mut self.failed);
+            self.later(failed);
+        }
+        if self.all_at.is_some_and(|at| at <= now) {
+            self.all_at = None;
+            self.all_not_before = Some(now.plus(PAUSE));
+            self.later(all());
+        }
+    }
+}
+
+enum Heard {
+    Time,
+    Looked(Place, Result<(), CryptoError>),
+    Change(Option<Change>),
+}
+
 impl Inner {
     async fn listen_for_ever(&self) -> CryptoError {
+        let mut looks = Looks::default();
         loop {
-            match self.listen().await {
+            match self.listen(&mut looks).await {
                 Err(closed @ CryptoError::Store(KvError::Closed)) => return closed,
                 Err(error) => tracing::warn!(%error, "notices of shreds cannot be heard"),
                 // The watch ended; the store says why when it is asked for another.
@@ -77,89 +161,128 @@ impl Inner {
         }
     }
 
-    async fn listen(&self) -> Result<(), CryptoError> {
+    /// Waits for no record: while some are read, notices go on being heard.
+    async fn listen(&self, looks: &mut Looks) -> Result<(), CryptoError> {
         let mut notices = self.shreds.notices().await?;
         // What was destroyed before the watch began.
-        self.look_at_all().await?;
-        while let Some(change) = notices.next().await {
-            match change {
-                Change::Lagged => self.look_at_all().await?,
-                Change::Key(key) => {
-                    if let Some(notice) = Notice::of(&key) {
-                        self.look_at(notice).await?;
+        looks.want_all(self.now());
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some(place) = looks.next()
+            {
+                under_way.push(self.look_in_time(place));
+            }
+            let time = pin!(self.wait_until(looks.due()));
+            let looked = pin!(async {
+                match under_way.next().await {
+                    Some((place, outcome)) => Heard::Looked(place, outcome),
+                    None => std::future::pending().await,
+                }
+            });
+            let change = pin!(async { Heard::Change(notices.next().await) });
+            // What is ready first in this order: neither a flood of notices nor a long look may keep the
+            // others from their turn.
+            let heard = select(time, select(looked, change)).await;
+            let heard = match heard {
+                Either::Left(((), _)) => Heard::Time,
+                Either::Right((other, _)) => other.factor_first().0,
+            };
+            match heard {
+                Heard::Time => looks.take_due(self.now(), || self.places_at_hand()),
+                Heard::Looked(_, Ok(())) => {}
+                Heard::Looked(place, Err(error)) => {
+                    tracing::warn!(%error, "a record that a notice named cannot be read");
+                    looks.fail(place, self.now());
+                }
+                Heard::Change(None) => return Ok(()),
+                Heard::Change(Some(Change::Lagged)) => looks.want_all(self.now()),
+                Heard::Change(Some(Change::Key(key))) => {
+                    let notice = Notice::of(&key);
+                    if let Some(place) = notice.and_then(|notice| self.place_of(notice)) {
+                        looks.soon(place);
                     }
                 }
             }
         }
-        Ok(())
     }
 
-    async fn look_at(&self, notice: Notice) -> Result<(), CryptoError> {
-        let meant = |scope: SealScope| scope.tenant() == notice.tenant;
-        match notice.target {
-            ShredTarget::Tenant => self.look_at_scopes(meant).await,
-            ShredTarget::Subject(subject) => {
-                let meant = |owner, one| one == subject && meant(owner);
-                self.look_at_subjects(meant).await
+    async fn wait_until(&self, at: Option<Monotonic>) {
+        match at {
+            Some(at) => self.emitter.clock().sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What the notice means, if it is at hand here.
+    fn place_of(&self, notice: Notice) -> Option<Place> {
+        let tenant = notice.tenant;
+        if let ShredTarget::Subject(subject) = notice.target {
+            let ((scope, subject), _) = self.subjects.find(&(tenant, subject))?;
+            let subject = Some(subject);
+            return Some(Place { scope, subject });
+        }
+        let scope = self.cache.scope_at_hand(tenant).or_else(|| {
+            // Patients may be at hand whose tenant is not any more.
+            let patients = self
+                .subjects
+                .matching(|(owner, _)| owner.tenant() == tenant);
+            patients.first().map(|((owner, _), _)| *owner)
+        });
+        let subject = None;
+        scope.map(|scope| Place { scope, subject })
+    }
+
+    fn places_at_hand(&self) -> HashSet<Place> {
+        let scopes = self.cache.matching(|_| true);
+        let mut places: HashSet<_> = scopes
+            .into_iter()
+            .map(|(scope, _)| Place {
+                scope,
+                subject: None,
+            })
+            .collect();
+        for ((scope, subject), _) in self.subjects.matching(|_| true) {
+            for subject in [None, Some(subject)] {
+                places.insert(Place { scope, subject });
+            }
+        }
+        places
+    }
+
+    async fn look_in_time(&self, place: Place) -> (Place, Result<(), CryptoError>) {
+        let late = pin!(self.wait_until(Some(self.now().plus(PATIENCE))));
+        let looked = pin!(self.look_at(place));
+        match select(looked, late).await {
+            Either::Left((outcome, _)) => (place, outcome),
+            Either::Right(((), _)) => {
+                let slow = KvError::Backend("the store did not answer in time".into());
+                (place, Err(slow.into()))
             }
         }
     }
 
-    /// Reads the records of all that is at hand.
-    async fn look_at_all(&self) -> Result<(), CryptoError> {
-        self.look_at_scopes(|_| true).await?;
-        self.look_at_subjects(|_, _| true).await
+    /// Holds no gate, which a fetch of keys may hold for long: whoever fetches now and read the record from
+    /// before is refused by the place ([`Slot::put`](crate::cache::Slot::put)), and learns no older states.
+    async fn look_at(&self, place: Place) -> Result<(), CryptoError> {
+        match place.subject {
+            None => self.look_at_scope(place.scope).await,
+            Some(subject) => self.look_at_subject(place.scope, subject).await,
+        }
     }
 
-    async fn look_at_scopes(&self, meant: impl Fn(SealScope) -> bool) -> Result<(), CryptoError> {
-        let scopes = self.cache.matching(&meant);
-        let mut scopes: HashMap<_, _> = scopes.into_iter().collect();
-        // Patients may be at hand whose tenant is not any more.
-        for ((owner, _), _) in self.subjects.matching(|(owner, _)| meant(*owner)) {
-            scopes
-                .entry(owner)
-                .or_insert_with(|| self.cache.slot(owner));
-        }
-        let scopes: Vec<_> = scopes.into_iter().collect();
-        for some in scopes.chunks(AT_ONCE) {
-            let looks = some.iter();
-            try_join_all(looks.map(|(scope, slot)| self.look_at_scope(*scope, slot))).await?;
-        }
-        Ok(())
-    }
-
-    async fn look_at_subjects(
-        &self,
-        meant: impl Fn(SealScope, SubjectId) -> bool,
-    ) -> Result<(), CryptoError> {
-        let subjects = self
-            .subjects
-            .matching(|(owner, subject)| meant(*owner, *subject));
-        for some in subjects.chunks(AT_ONCE) {
-            let looks = some.iter();
-            let looks =
-                looks.map(|((scope, subject), slot)| self.look_at_subject(*scope, *subject, slot));
-            try_join_all(looks).await?;
-        }
-        Ok(())
-    }
-
-    async fn look_at_scope(&self, scope: SealScope, slot: &Slot) -> Result<(), CryptoError> {
+    async fn look_at_scope(&self, scope: SealScope) -> Result<(), CryptoError> {
+        let slot = self.cache.slot(scope);
         if slot.usable().is_err() {
             return Ok(());
         }
-        // Whoever fetches the keys now may have read the record from before.
-        let _gate = slot.gate.lock().await;
         match unless_malformed(self.keysets.find(scope).await)? {
             Some(Some((ScopeRecord::Shredded(_), _))) => {
                 self.close_here(scope, ShredTarget::Tenant);
             }
-            Some(Some((ScopeRecord::Live(keyset), _))) => {
-                let at_hand = slot.get().filter(|live| live.usable(self.now()).is_ok());
-                if at_hand.is_some_and(|live| was_taken_away(&live, &keyset)) {
-                    // Without its root the keys at hand stay until the end of their lease.
-                    let _the_next_is_told = self.fetch(scope, slot).await;
-                }
+            Some(Some((ScopeRecord::Live(keyset), version))) => {
+                slot.states.learn(&keyset, version);
+                self.replace_outdated(scope, &slot);
             }
             Some(None) | None => {}
         }
@@ -170,16 +293,19 @@ impl Inner {
         &self,
         scope: SealScope,
         subject: SubjectId,
-        slot: &Arc<SubjectSlot>,
     ) -> Result<(), CryptoError> {
+        let place = (scope, subject);
+        let Some((_, slot)) = self.subjects.find(&place.name()) else {
+            return Ok(());
+        };
         if slot.usable().is_err() {
             return Ok(());
         }
-        let _gate = slot.gate.lock().await;
         let found = unless_malformed(self.shreds.subject(scope, subject).await)?;
         let record = found.and_then(|found| found.value);
         if let Some(SubjectRecord::Shredded { .. }) = record {
-            self.close_here(scope, ShredTarget::Subject(subject));
+            slot.bury();
+            self.subjects.evict(&place);
         }
         Ok(())
     }
@@ -208,11 +334,4 @@ fn unless_malformed<T>(found: Result<T, CryptoError>) -> Result<Option<T>, Crypt
         Err(failed @ CryptoError::Store(_)) => Err(failed),
         Err(_) => Ok(None),
     }
-}
-
-/// Whether a key opens here that, as its record says, no longer does.
-fn was_taken_away(live: &LiveKeys, keyset: &Keyset) -> bool {
-    let forbidden = keyset.keys.iter().filter(|stored| !stored.state.opens());
-    let mut forbidden = forbidden.filter_map(|stored| live.key(stored.id));
-    forbidden.any(|key| key.state.opens())
 }

@@ -1,5 +1,7 @@
 //! What a key may still do, and how that changes.
 
+use std::sync::atomic::Ordering;
+
 use eonpro_core::TenantScope;
 use eonpro_core::port::kv::{Key, KeyValue as _, Partition, Transaction};
 use eonpro_core::port::{SealError, SealScope, Sealer as _};
@@ -56,7 +58,8 @@ async fn a_suspended_key_opens_nothing_until_it_is_allowed_to_again() {
         KeyState::DecryptOnly
     );
     let told = house.sink.codes();
-    assert_eq!(told.iter().filter(|code| **code == "KEY-006").count(), 2);
+    // Two changes, and the repeat: the call before it may have died before its event.
+    assert_eq!(told.iter().filter(|code| **code == "KEY-006").count(), 3);
 }
 
 #[tokio::test]
@@ -82,6 +85,60 @@ async fn a_compromised_key_opens_nothing_for_applications_and_never_again() {
             matches!(refused, Err(CryptoError::KeyState { .. })),
             "{to:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_state_holds_and_is_told_while_the_root_key_cannot_be_had() {
+    let (house, ours, sealed, old) = turned().await;
+    let (vault, cx, place) = (&house.vault, chore(), cell(b"r"));
+    let cipher = vault.warm(&scope(1)).await.unwrap();
+    house.root.is_down.store(true, Ordering::SeqCst);
+    for (to, opens) in [
+        (KeyState::Suspended, false),
+        (KeyState::DecryptOnly, true),
+        (KeyState::Compromised, false),
+    ] {
+        house.sink.clear();
+        vault.set_key_state(&cx, ours, old, to).await.unwrap();
+        assert_eq!(house.sink.count("KEY-006"), 1, "{to:?}");
+        let by_vault = vault.open(ours, RECORDS, &place, &sealed).await;
+        let by_cipher = cipher.open(RECORDS, &place, &sealed);
+        assert_eq!((by_vault.is_ok(), by_cipher.is_ok()), (opens, opens));
+    }
+    assert!(cipher.seal(RECORDS, &place, b"y").is_ok());
+    // The notice to other processes names the tenant.
+    let system = Partition::system("encryption");
+    let notices = house.store.inner.scan(&system, b"notice/", None, 9).await;
+    assert_eq!(notices.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_state_whose_event_was_not_recorded_is_told_by_the_repeat() {
+    let (house, ours, _, old) = turned().await;
+    let (vault, cx) = (&house.vault, chore());
+    let set = || vault.set_key_state(&cx, ours, old, KeyState::Suspended);
+    house.sink.set_down(true);
+    assert!(matches!(set().await, Err(CryptoError::Unaudited(_))));
+    house.sink.set_down(false);
+    house.sink.clear();
+    assert_eq!(set().await.unwrap(), KeyState::Suspended);
+    assert_eq!(house.sink.codes(), ["KEY-006"]);
+}
+
+#[tokio::test]
+async fn keys_that_are_committed_while_the_vault_closes_are_told() {
+    for (code, of) in [("KEY-002", Some(RECORDS)), ("KEY-002", None)] {
+        let (house, ours, ..) = turned().await;
+        house.store.close_after_commit(house.vault.clone());
+        let (vault, cx) = (&house.vault, chore());
+        let done = match of {
+            Some(of) => vault.turn_epoch(&cx, ours, of.into()).await,
+            None => vault.rewrap_keys(&cx, ours).await,
+        };
+        assert!(vault.warmed(&scope(1)).is_none(), "it is closed");
+        assert!(done.is_ok(), "{done:?}");
+        assert_eq!(house.sink.codes(), [code]);
     }
 }
 

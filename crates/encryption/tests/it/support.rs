@@ -37,6 +37,8 @@ pub(crate) struct CountingRoot {
     root: EphemeralRoot,
     pub(crate) unwraps: AtomicUsize,
     pub(crate) lies: AtomicBool,
+    pub(crate) is_down: AtomicBool,
+    pub(crate) hangs: AtomicBool,
 }
 
 impl CountingRoot {
@@ -45,6 +47,8 @@ impl CountingRoot {
             root: EphemeralRoot::generate().unwrap(),
             unwraps: AtomicUsize::new(0),
             lies: AtomicBool::new(false),
+            is_down: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -90,6 +94,12 @@ impl RootKey for CountingRoot {
         context: &WrapContext,
     ) -> Result<KeyBytes<32>, CryptoError> {
         self.unwraps.fetch_add(1, Ordering::SeqCst);
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(CryptoError::RootMismatch);
+        }
         // A remote root takes a while: let all others arrive.
         for _ in 0..16 {
             tokio::task::yield_now().await;
@@ -109,6 +119,7 @@ pub(crate) struct MeddledStore {
     pub(crate) reads: AtomicUsize,
     pub(crate) refuses: AtomicBool,
     rival: Mutex<Option<(Vault, SealScope)>>,
+    closes: Mutex<Option<Vault>>,
 }
 
 impl MeddledStore {
@@ -118,12 +129,18 @@ impl MeddledStore {
             reads: AtomicUsize::new(0),
             refuses: AtomicBool::new(false),
             rival: Mutex::new(None),
+            closes: Mutex::new(None),
         })
     }
 
     /// Before the next commit, `rival` begins a new records epoch.
     pub(crate) fn let_rival_win_once(&self, rival: Vault, scope: SealScope) {
         *self.rival.lock().unwrap() = Some((rival, scope));
+    }
+
+    /// `vault` is closed as soon as the next commit is made.
+    pub(crate) fn close_after_commit(&self, vault: Vault) {
+        *self.closes.lock().unwrap() = Some(vault);
     }
 
     pub(crate) fn reads(&self) -> usize {
@@ -180,7 +197,12 @@ impl KeyValue for MeddledStore {
                 .await
                 .unwrap();
         }
-        self.inner.commit(partition, tx).await
+        let done = self.inner.commit(partition, tx).await;
+        let closes = self.closes.lock().unwrap().take();
+        if let Some(vault) = closes {
+            vault.close().await;
+        }
+        done
     }
 
     async fn watch(

@@ -1,9 +1,10 @@
-//! Streams and whole records that were begun before a shred stop at it.
+//! Streams and whole records that were begun before a shred stop at it, and where their key is taken away.
 
 use eonpro_core::phi::{Column, FieldOpener, FieldSealer, FieldSealing, Row, Table};
-use eonpro_core::port::SealError;
+use eonpro_core::port::{KeyPurpose, SealError};
 use eonpro_encryption::{
-    Encryption as _, HEAD_LEN, ShredApproval, ShredTarget, Subjects as _, TenantCipher,
+    CryptoError, Encryption as _, HEAD_LEN, KeyState, ShredApproval, ShredTarget, Subjects as _,
+    TenantCipher,
 };
 use eonpro_testkit::scope;
 use zeroize::Zeroizing;
@@ -138,4 +139,77 @@ async fn a_patients_whole_record_stops_at_the_patients_shred_and_at_the_tenants(
         let refused = opener.open(HOW, NOTE, &note);
         assert!(matches!(refused, Err(SealError::Shredded)), "{whose:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_under_way_stops_once_its_key_is_taken_away() {
+    let ours = scope(1);
+    let house = House::with_tenants(&[&ours]).await;
+    let (cx, place, row) = (chore(), (&ours).into(), Row::named(b"r").unwrap());
+    let mut cipher = house.vault.warm(&ours).await.unwrap();
+    let sealed = sealed_stream(&cipher, &[3; 100_000]);
+    let (head, body) = sealed.split_first_chunk::<HEAD_LEN>().unwrap();
+    let mut opening = cipher.open_stream(RECORDS, &cell(b"f"), head).unwrap();
+    let mut message = Vec::new();
+    let sealing = cipher.seal_stream(RECORDS, &cell(b"f"), &mut message);
+    let mut sealing = sealing.unwrap();
+    let mut record = FieldSealer::record(&mut cipher, CHARTS, &row).unwrap();
+    let record_head = record.head();
+    let name = record.seal(HOW, NAME, b"x").unwrap();
+    drop(record);
+    let mut record = FieldOpener::record(&mut cipher, CHARTS, &row, &record_head).unwrap();
+
+    let turned = house.vault.turn_epoch(&cx, place, RECORDS.into());
+    let old = turned.await.unwrap().old;
+    let mut out = Zeroizing::default();
+    opening.update(&body[..40_000], &mut out).unwrap();
+    sealing.update(b"x", &mut message).unwrap();
+    assert!(record.open(HOW, NAME, &name).is_ok(), "it only opens now");
+
+    let to = KeyState::Compromised;
+    let set = house.vault.set_key_state(&cx, place, old, to);
+    set.await.unwrap();
+    for refused in [
+        opening.update(&body[40_000..], &mut out),
+        opening.finish(&mut out),
+        sealing.update(b"x", &mut message),
+        sealing.finish(&mut message),
+        record.open(HOW, NAME, &name).map(|_| ()),
+    ] {
+        assert!(matches!(refused, Err(SealError::Disabled)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn patients_are_closed_while_the_key_under_which_theirs_lie_is_suspended() {
+    let ward = Ward::build().await;
+    let sealed = ward.seal(1, b"x").await;
+    let other = ward.another_process().await;
+    let (here, place, cx) = (&ward.vault, ward.scope(), chore());
+    let mut ciphers = Vec::new();
+    for vault in [here, &other] {
+        ciphers.push(vault.warm_subject(&ward.tenant, patient(1)).await.unwrap());
+    }
+    let turned = here.turn_epoch(&cx, place, KeyPurpose::new("subject").into());
+    let old = turned.await.unwrap().old;
+    assert!(ciphers[0].open(&cell(b"r"), &sealed).is_ok());
+    let set = here.set_key_state(&cx, place, old, KeyState::Suspended);
+    set.await.unwrap();
+    let refused = ciphers[0].open(&cell(b"r"), &sealed);
+    assert!(matches!(refused, Err(SealError::Disabled)));
+    let refused = here.warm_subject(&ward.tenant, patient(1)).await;
+    let refused = refused.map(|_| ());
+    assert!(
+        matches!(refused, Err(CryptoError::Seal(SealError::Disabled))),
+        "{refused:?}"
+    );
+    assert!(
+        ciphers[1].open(&cell(b"r"), &sealed).is_ok(),
+        "nobody told it"
+    );
+
+    let set = here.set_key_state(&cx, place, old, KeyState::DecryptOnly);
+    set.await.unwrap();
+    assert!(ciphers[0].open(&cell(b"r"), &sealed).is_ok());
+    assert!(ward.open(1, &sealed).await.is_ok());
 }
