@@ -221,7 +221,7 @@ impl KeyValue for Scripted {
     }
     async fn get(&self, partition: &Partition, key: &Key) -> Result<Option<Versioned>, KvError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        let trouble = self.trouble.lock().unwrap().clone();
+        let trouble = *self.trouble.lock().unwrap();
         match trouble.filter(|(troubled, _)| troubled == partition) {
             None => self.inner.get(partition, key).await,
             Some((_, Trouble::Hangs)) => std::future::pending().await,
