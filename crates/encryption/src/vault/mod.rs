@@ -435,52 +435,6 @@ impl Inner {
         Ok(live)
     }
 
-    /// As [`Self::unlock`], after a commit, which stands whatever comes of it: whoever fetches the keys next
-    /// sees the same failure.
-    fn put_at_hand(
-        &self,
-        scope: SealScope,
-        slot: &Slot,
-        keyset: &Keyset,
-        kek: &KeyBytes<32>,
-        version: Version,
-        expires: Monotonic,
-    ) {
-        if let Err(error) = self.unlock(scope, slot, keyset, kek, version, expires) {
-            tracing::warn!(%error, "the keys at hand are those from before the change");
-            slot.suspect();
-        }
-    }
-
-    /// Fetches the keys behind the caller's back if those at hand are outdated, once at a time. Until then,
-    /// and if their root key cannot be had, the keys at hand go on where they may.
-    fn replace_outdated(&self, scope: SealScope, slot: &Arc<Slot>) {
-        let is_outdated = |slot: &Slot| slot.get().is_some_and(|live| live.is_outdated());
-        if !is_outdated(slot) {
-            return;
-        }
-        if slot.renewing.swap(true, Ordering::AcqRel) {
-            // Whoever renews may have read the record from before.
-            slot.suspect();
-            return;
-        }
-        let Some(this) = self.me.get().and_then(Weak::upgrade) else {
-            return;
-        };
-        let slot = Arc::clone(slot);
-        let _detached = task::start(async move {
-            let _gate = slot.gate.lock().await;
-            if is_outdated(&slot)
-                && this.check_open().is_ok()
-                && this.fetch(scope, &slot).await.is_err()
-            {
-                // The next who asks tries again.
-                slot.suspect();
-            }
-            slot.renewing.store(false, Ordering::Release);
-        });
-    }
-
     fn lease(&self) -> Monotonic {
         self.now().plus(self.config.cache_ttl)
     }

@@ -1,10 +1,17 @@
-//! One data key put into another state, or destroyed: each a compare-and-swap of the scope's keyset.
+//! One data key put into another state, or destroyed: each a compare-and-swap of the scope's keyset. And the
+//! keys at hand after a change, which stands whatever becomes of them.
 
-use eonpro_core::RequestContext;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
 use eonpro_core::port::kv::Version;
 use eonpro_core::port::{SealError, SealScope};
+use eonpro_core::secret::KeyBytes;
+use eonpro_core::time::Monotonic;
+use eonpro_core::{RequestContext, task};
 
 use super::{Inner, MAX_ATTEMPTS};
+use crate::cache::Slot;
 use crate::error::CryptoError;
 use crate::events;
 use crate::keyset::{KeyId, KeyRole, Keyset, ScopeRecord, StoredKey};
@@ -95,6 +102,52 @@ impl Inner {
                 return Err(CryptoError::KeyInUse);
             }
         }
+    }
+
+    /// As [`Self::unlock`], after a commit, which stands whatever comes of it: whoever fetches the keys next
+    /// sees the same failure.
+    pub(super) fn put_at_hand(
+        &self,
+        scope: SealScope,
+        slot: &Slot,
+        keyset: &Keyset,
+        kek: &KeyBytes<32>,
+        version: Version,
+        expires: Monotonic,
+    ) {
+        if let Err(error) = self.unlock(scope, slot, keyset, kek, version, expires) {
+            tracing::warn!(%error, "the keys at hand are those from before the change");
+            slot.suspect();
+        }
+    }
+
+    /// Fetches the keys behind the caller's back if those at hand are outdated, once at a time. Until then,
+    /// and if their root key cannot be had, the keys at hand go on where they may.
+    pub(super) fn replace_outdated(&self, scope: SealScope, slot: &Arc<Slot>) {
+        let is_outdated = |slot: &Slot| slot.get().is_some_and(|live| live.is_outdated());
+        if !is_outdated(slot) {
+            return;
+        }
+        if slot.renewing.swap(true, Ordering::AcqRel) {
+            // Whoever renews may have read the record from before.
+            slot.suspect();
+            return;
+        }
+        let Some(this) = self.me.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let slot = Arc::clone(slot);
+        let _detached = task::start(async move {
+            let _gate = slot.gate.lock().await;
+            if is_outdated(&slot)
+                && this.check_open().is_ok()
+                && this.fetch(scope, &slot).await.is_err()
+            {
+                // The next who asks tries again.
+                slot.suspect();
+            }
+            slot.renewing.store(false, Ordering::Release);
+        });
     }
 
     /// The state from before, and the key as it is now, unless it was pruned. Whoever holds the key here goes

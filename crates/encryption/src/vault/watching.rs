@@ -46,12 +46,17 @@ impl Vault {
     /// # }
     /// ```
     ///
-    /// From the moment at which a notice arrives nothing of a shredded tenant or patient opens in this
+    /// Once the record that a notice names was read, nothing of a shredded tenant or patient opens in this
     /// process, nor anything under a data key that was put into a state that does not open, also by
-    /// ciphers that are held. Without it that takes until the end of a lease. Notices are hints, which
+    /// ciphers that are held, and by streams and records under way. That needs no root key. Only a
+    /// [`DataKey`](eonpro_core::port::DataKey) that was handed out goes on although the key that wraps it was
+    /// suspended or compromised, until its holder drops it; a shred ends it, too.
+    ///
+    /// Without a notice that takes until the end of a lease. Notices are hints, which
     /// a store may deliver late or not at all: `cache_ttl` stays the worst case, and what a receipt
     /// states. After missed hints, and after a failure of the store, which is tried again each second,
-    /// the record of everything at hand is read again.
+    /// the record of everything at hand is read again, at most once in five seconds. A record that cannot be
+    /// read within five seconds is read again five seconds later, and holds up no other.
     ///
     /// Cancel-safe: dropping the future ends the listening and nothing else.
     ///
