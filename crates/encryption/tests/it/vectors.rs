@@ -1,6 +1,7 @@
 //! Judged by others: C2SP's vectors, and an independent implementation.
 
 use eonpro_core::secret::{KeyBytes, SecretBytes};
+use eonpro_encryption::Primitives;
 use eonpro_encryption::cobblestone::{HEADER_LEN, InputKey, StreamOpener};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -54,14 +55,17 @@ fn wycheproofs_vectors_all_come_out_as_they_say() {
     let data: Value = serde_json::from_str(include_str!("../data/cobblestone-256.json")).unwrap();
     let tests = data["tests"].as_array().unwrap();
     assert_eq!(tests.len(), 35);
-    for test in tests {
-        let about = format!("{}: {}", test["id"], test["comment"]);
+    let both = Primitives::ALL
+        .iter()
+        .flat_map(|primitives| tests.iter().map(|test| (*primitives, test)));
+    for (primitives, test) in both {
+        let about = format!("{primitives:?} {}: {}", test["id"], test["comment"]);
         let valid = test["valid"].as_bool().unwrap();
         let Some(key) = KeyBytes::copy_from(&hex(test["key"].as_str().unwrap())) else {
             assert!(!valid, "{about}");
             continue;
         };
-        let key = InputKey::new(&key);
+        let key = InputKey::with(primitives, &key);
         let context = hex(test["context"].as_str().unwrap());
         let message = ciphertext(test);
         let digest = test["plain_sha512"].as_str().map(hex);
