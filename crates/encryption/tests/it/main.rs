@@ -63,6 +63,8 @@ mod suites;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod switched;
+#[cfg(test)]
 mod tink;
 #[cfg(test)]
 mod ui;

@@ -1,92 +1,22 @@
 //! Tenants that hold their own root key, and take it away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use eonpro_core::TenantScope;
-use eonpro_core::component::{Component, Health, Posture};
+use eonpro_core::component::{Component, Health};
 use eonpro_core::port::kv::{KeyValue, MemoryKeyValue};
 use eonpro_core::port::{NoObserver, SealError, SealScope, Sealer as _};
-use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_encryption::backend::EphemeralRoot;
 use eonpro_encryption::{
-    CryptoError, Encryption as _, EncryptionConfig, RootDirectory, RootKey, RootKeyId, TenantRoots,
-    Vault, VaultParts, WrapContext,
+    CryptoError, Encryption as _, EncryptionConfig, RootDirectory, RootKey, TenantRoots, Vault,
+    VaultParts,
 };
 use eonpro_testkit::{RecordingSink, scope, tenant_id};
 
 use crate::support::{RECORDS, cell, chore};
-
-/// A root whose owner can take it away.
-#[derive(Debug)]
-struct TenantsOwn {
-    root: EphemeralRoot,
-    revoked: AtomicBool,
-}
-
-impl TenantsOwn {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            root: EphemeralRoot::generate().unwrap(),
-            revoked: AtomicBool::new(false),
-        })
-    }
-
-    fn check(&self) -> Result<(), CryptoError> {
-        match self.revoked.load(Ordering::SeqCst) {
-            true => Err(CryptoError::RootDisabled),
-            false => Ok(()),
-        }
-    }
-}
-
-#[async_trait]
-impl Component for TenantsOwn {
-    fn name(&self) -> &'static str {
-        "tenants-own"
-    }
-
-    fn posture(&self) -> Posture {
-        self.root.posture()
-    }
-
-    async fn health(&self) -> Health {
-        match self.check() {
-            Ok(()) => Health::Healthy,
-            Err(_) => Health::Unhealthy("revoked"),
-        }
-    }
-
-    async fn close(&self) {}
-}
-
-#[async_trait]
-impl RootKey for TenantsOwn {
-    fn id(&self) -> &RootKeyId {
-        self.root.id()
-    }
-
-    async fn wrap(
-        &self,
-        key: &KeyBytes<32>,
-        context: &WrapContext,
-    ) -> Result<Vec<u8>, CryptoError> {
-        self.check()?;
-        self.root.wrap(key, context).await
-    }
-
-    async fn unwrap(
-        &self,
-        wrapped: &[u8],
-        context: &WrapContext,
-    ) -> Result<KeyBytes<32>, CryptoError> {
-        self.check()?;
-        self.root.unwrap(wrapped, context).await
-    }
-}
+use crate::switched::Switched;
 
 /// Tenant 1 holds its own root, tenant 2 does not.
 struct Site {
@@ -94,7 +24,7 @@ struct Site {
     sink: Arc<RecordingSink>,
     state: Arc<MemoryKeyValue>,
     provider: Arc<EphemeralRoot>,
-    own: Arc<TenantsOwn>,
+    own: Arc<Switched>,
     roots: Arc<TenantRoots>,
     vault: Vault,
 }
@@ -104,9 +34,9 @@ impl Site {
         let clock = Arc::new(ManualClock::at(Timestamp::EPOCH));
         let state = Arc::new(MemoryKeyValue::new(Arc::<ManualClock>::clone(&clock)));
         let provider = Arc::new(EphemeralRoot::generate().unwrap());
-        let own = TenantsOwn::new();
+        let own = Switched::new();
         let roots = Arc::new(TenantRoots::new());
-        roots.set(tenant_id(1), Some(Arc::<TenantsOwn>::clone(&own)));
+        roots.set(tenant_id(1), Some(Arc::<Switched>::clone(&own)));
         let sink = RecordingSink::new();
         let vault = open(
             &clock,
@@ -187,7 +117,7 @@ async fn a_tenant_that_revokes_its_root_is_closed_after_the_lease_and_nobody_els
     let site = Site::build().await;
     let (ours, theirs) = site.sealed_for_both().await;
     let held = site.vault.warm(&scope(1)).await.unwrap();
-    site.own.revoked.store(true, Ordering::SeqCst);
+    site.own.switch(true);
 
     // What is unwrapped already lasts as long as its lease.
     opens(&site.vault, &scope(1), &ours).await.unwrap();
@@ -206,7 +136,7 @@ async fn a_tenant_that_revokes_its_root_is_closed_after_the_lease_and_nobody_els
     assert_eq!(site.vault.health().await, Health::Healthy);
 
     // And when the tenant gives it back, nothing is lost.
-    site.own.revoked.store(false, Ordering::SeqCst);
+    site.own.switch(false);
     opens(&site.vault, &scope(1), &ours).await.unwrap();
 }
 
@@ -214,7 +144,7 @@ async fn a_tenant_that_revokes_its_root_is_closed_after_the_lease_and_nobody_els
 async fn use_of_the_keys_does_not_prolong_the_lease_of_a_revoked_root() {
     let site = Site::build().await;
     let (ours, _) = site.sealed_for_both().await;
-    site.own.revoked.store(true, Ordering::SeqCst);
+    site.own.switch(true);
     let ttl = EncryptionConfig::default().cache_ttl;
     for _ in 0..9 {
         site.clock.advance(ttl / 10);
@@ -238,7 +168,7 @@ async fn the_providers_root_alone_opens_nothing_of_a_tenant_with_its_own() {
 
     // Nor does a root of the same tenant that is another one.
     let roots = TenantRoots::new();
-    roots.set(tenant_id(1), Some(TenantsOwn::new()));
+    roots.set(tenant_id(1), Some(Switched::new()));
     let other_root = site.another_process(Arc::new(roots)).await;
     assert!(opens(&other_root, &scope(1), &ours).await.is_err());
 }
@@ -268,9 +198,9 @@ async fn who_has_all_that_is_stored_but_not_the_root_opens_nothing() {
 async fn a_tenant_takes_its_keys_under_its_own_root_by_a_rewrap() {
     let site = Site::build().await;
     let (_, theirs) = site.sealed_for_both().await;
-    let own = TenantsOwn::new();
+    let own = Switched::new();
     site.roots
-        .set(tenant_id(2), Some(Arc::<TenantsOwn>::clone(&own)));
+        .set(tenant_id(2), Some(Arc::<Switched>::clone(&own)));
     site.vault
         .rewrap_keys(&chore(), (&scope(2)).into())
         .await
@@ -279,7 +209,7 @@ async fn a_tenant_takes_its_keys_under_its_own_root_by_a_rewrap() {
 
     let provider_only = site.another_process(Arc::new(TenantRoots::new())).await;
     assert!(opens(&provider_only, &scope(2), &theirs).await.is_err());
-    own.revoked.store(true, Ordering::SeqCst);
+    own.switch(true);
     site.clock.advance(EncryptionConfig::default().cache_ttl);
     assert!(is_disabled(&opens(&site.vault, &scope(2), &theirs).await));
 }
@@ -289,7 +219,7 @@ async fn a_root_that_a_tenant_had_before_unwraps_until_the_keys_moved_and_it_is_
     let site = Site::build().await;
     let (ours, _) = site.sealed_for_both().await;
     let ttl = EncryptionConfig::default().cache_ttl;
-    site.roots.set(tenant_id(1), Some(TenantsOwn::new()));
+    site.roots.set(tenant_id(1), Some(Switched::new()));
     site.clock.advance(ttl);
     opens(&site.vault, &scope(1), &ours).await.unwrap();
     site.vault
@@ -297,7 +227,7 @@ async fn a_root_that_a_tenant_had_before_unwraps_until_the_keys_moved_and_it_is_
         .await
         .unwrap();
     site.roots.forget_former(tenant_id(1));
-    site.own.revoked.store(true, Ordering::SeqCst);
+    site.own.switch(true);
     site.clock.advance(ttl);
     opens(&site.vault, &scope(1), &ours).await.unwrap();
 
@@ -322,11 +252,11 @@ async fn an_old_key_record_does_not_undo_a_revocation() {
     let key = Key::new(b"keyset".as_slice()).unwrap();
     let old = site.state.get(&partition, &key).await.unwrap().unwrap();
 
-    let own: Arc<dyn RootKey> = Arc::<TenantsOwn>::clone(&site.own);
+    let own: Arc<dyn RootKey> = Arc::<Switched>::clone(&site.own);
     site.roots.set(tenant, Some(own));
     site.vault.rewrap_keys(&chore(), ours).await.unwrap();
     site.roots.forget_former(tenant);
-    site.own.revoked.store(true, Ordering::SeqCst);
+    site.own.switch(true);
     let replayed = Transaction::new().put(key, old.value.to_vec());
     site.state.commit(&partition, replayed).await.unwrap();
     let roots: Arc<dyn RootDirectory> = Arc::<TenantRoots>::clone(&site.roots);

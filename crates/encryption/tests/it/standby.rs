@@ -1,94 +1,20 @@
 //! Keys that are wrapped for several roots, and for somebody who keeps a private key in a safe.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
-use eonpro_core::component::{Component, Health, Posture};
+use eonpro_core::component::{Component, Health};
 use eonpro_core::port::kv::{KeyValue, MemoryKeyValue};
 use eonpro_core::port::{NoObserver, SealScope, Sealer as _};
 use eonpro_core::secret::KeyBytes;
 use eonpro_core::time::{ManualClock, Timestamp};
-use eonpro_encryption::backend::EphemeralRoot;
 use eonpro_encryption::{
     CryptoError, Encryption as _, KeyRole, KeyState, RecoveryIdentity, RecoveryRecipient, RootKey,
-    RootKeyId, TenantRoots, Vault, VaultOptions, VaultParts, WrapContext,
+    RootKeyId, TenantRoots, Vault, VaultOptions, VaultParts,
 };
 use eonpro_testkit::{RecordingSink, scope};
 
 use crate::support::{RECORDS, cell, chore};
-
-/// A root that can be switched off.
-#[derive(Debug)]
-struct Switched {
-    root: EphemeralRoot,
-    off: AtomicBool,
-}
-
-impl Switched {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            root: EphemeralRoot::generate().unwrap(),
-            off: AtomicBool::new(false),
-        })
-    }
-
-    fn switch(&self, off: bool) {
-        self.off.store(off, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), CryptoError> {
-        match self.off.load(Ordering::SeqCst) {
-            true => Err(CryptoError::RootDisabled),
-            false => Ok(()),
-        }
-    }
-}
-
-#[async_trait]
-impl Component for Switched {
-    fn name(&self) -> &'static str {
-        "switched"
-    }
-
-    fn posture(&self) -> Posture {
-        self.root.posture()
-    }
-
-    async fn health(&self) -> Health {
-        match self.check() {
-            Ok(()) => Health::Healthy,
-            Err(_) => Health::Unhealthy("switched off"),
-        }
-    }
-
-    async fn close(&self) {}
-}
-
-#[async_trait]
-impl RootKey for Switched {
-    fn id(&self) -> &RootKeyId {
-        self.root.id()
-    }
-
-    async fn wrap(
-        &self,
-        key: &KeyBytes<32>,
-        context: &WrapContext,
-    ) -> Result<Vec<u8>, CryptoError> {
-        self.check()?;
-        self.root.wrap(key, context).await
-    }
-
-    async fn unwrap(
-        &self,
-        wrapped: &[u8],
-        context: &WrapContext,
-    ) -> Result<KeyBytes<32>, CryptoError> {
-        self.check()?;
-        self.root.unwrap(wrapped, context).await
-    }
-}
+use crate::switched::Switched;
 
 struct Table(Arc<MemoryKeyValue>, Arc<ManualClock>);
 
