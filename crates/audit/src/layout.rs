@@ -133,14 +133,14 @@ impl Layout {
     /// The text of the checkpoint file, if there is one.
     pub(crate) fn read_checkpoint(&self) -> Result<Option<String>, VerifyError> {
         let fault = || VerifyError::tampered(Place::file(CHECKPOINT, 0), Fault::Checkpoint);
-        let text = small(&self.checkpoint())?.map(String::from_utf8);
+        let text = read_up_to(MAX_SMALL_BYTES, &self.checkpoint())?.map(String::from_utf8);
         text.transpose().map_err(|_| fault())
     }
 
     /// The text of the file of keys, if there is one.
     pub(crate) fn read_keys(&self) -> Result<Option<String>, VerifyError> {
         let fault = || VerifyError::tampered(Place::file(KEYS, 0), Fault::Keys);
-        let text = small(&self.keys())?.map(String::from_utf8);
+        let text = read_up_to(MAX_SMALL_BYTES, &self.keys())?.map(String::from_utf8);
         text.transpose().map_err(|_| fault())
     }
 
@@ -159,14 +159,14 @@ impl Layout {
     }
 }
 
-/// The bytes of a small file, if there is one.
-fn small(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The first bytes of a file, at most so many, if there is one.
+pub(crate) fn read_up_to(most: u64, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
     let mut bytes = Vec::new();
-    file.take(MAX_SMALL_BYTES).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind as Io, Read as _, Write as _};
+use std::io::{self, ErrorKind as Io, Write as _};
 use std::path::{Path, PathBuf};
 
 use eonpro_core::error::{Classify, ErrorKind};
@@ -156,7 +156,7 @@ fn published_heads(
     let mut heads = BTreeMap::new();
     for log in sizes.keys().copied() {
         let path = to.join(log.to_string()).join(CHECKPOINT);
-        if let Some(bytes) = read(&path)? {
+        if let Some(bytes) = layout::read_up_to(MAX_BYTES, &path)? {
             heads.insert(log, checkpoint(&bytes, log, keys)?);
         }
     }
@@ -305,7 +305,7 @@ impl LogFiles {
     /// Writes a file that is never changed.
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), PublishError> {
         let path = self.root.join(name);
-        match read(&path)? {
+        match layout::read_up_to(MAX_BYTES, &path)? {
             Some(there) if there == bytes => return Ok(()),
             Some(_) => return Err(PublishError::Changed(name.to_owned())),
             None => {}
@@ -398,35 +398,26 @@ pub fn prove(
     index: u64,
 ) -> Result<OfflineProof, PublishError> {
     let root = published.join(log.to_string());
-    let bytes = read(&root.join(CHECKPOINT))?.ok_or(CheckpointError::Malformed)?;
+    let bytes =
+        layout::read_up_to(MAX_BYTES, &root.join(CHECKPOINT))?.ok_or(CheckpointError::Malformed)?;
     let head = checkpoint(&bytes, log, keys)?;
     let note = std::str::from_utf8(&bytes).ok().map(Note::parse);
     let note = note
         .and_then(Result::ok)
         .ok_or(CheckpointError::Malformed)?;
     let fetch = |tile: Tile| -> io::Result<Vec<u8>> {
-        let there = read(&root.join(tile.to_string()))?;
+        let there = layout::read_up_to(MAX_BYTES, &root.join(tile.to_string()))?;
         there.ok_or_else(|| Io::NotFound.into())
     };
     let mut reader = TileReader::open(head.size, &head.root, fetch)?;
     let path = reader.inclusion(index)?;
     let bundle = Bundle::in_tree(index >> 8, head.size).ok_or(ProofError::Size)?;
-    let bytes = read(&root.join(bundle.to_string()))?.ok_or(TileError::Length)?;
+    let bytes =
+        layout::read_up_to(MAX_BYTES, &root.join(bundle.to_string()))?.ok_or(TileError::Length)?;
     let entries = reader.entries(bundle, &bytes)?;
     let place = usize::try_from(index % u64::from(FULL)).unwrap_or(usize::MAX);
     let entry = entries.get(place).ok_or(ProofError::Size)?;
     Ok(OfflineProof::new(index, path, note)?.with_extra(entry.to_vec())?)
-}
-
-/// The bytes of a file, if there is one.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == Io::NotFound => return Ok(None),
-        other => other?,
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
 }
 
 /// Removes a partial file, and its directory if it was the last in it.
