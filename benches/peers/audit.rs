@@ -95,6 +95,7 @@ impl House {
             entropy: Arc::clone(&entropy),
             sealer: Arc::new(vault),
             signer: Arc::new(KeyFileSigner::open_or_create(&folder.join("audit.key")).unwrap()),
+            state: Arc::new(MemoryKeyValue::new(Arc::clone(&clock))),
             alerts: RecordingAlerts::new(),
             observer: Arc::new(NoObserver),
             authority: eonpro_testkit::authority(),

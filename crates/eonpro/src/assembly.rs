@@ -12,7 +12,7 @@ use eonpro_core::component::Component;
 use eonpro_core::event::catalogue::system;
 use eonpro_core::event::{Code, Digest, Emitter, EventSink};
 use eonpro_core::id::IdTagger;
-use eonpro_core::port::{Observer, SealScope, Sealer};
+use eonpro_core::port::{KeyValue, Observer, SealScope, Sealer};
 use eonpro_core::scope::Authority;
 use eonpro_core::{RequestContext, task};
 use eonpro_encryption::{Vault, VaultParts};
@@ -129,7 +129,15 @@ async fn build(
     );
     let vault = start_vault(&settings, &backends, &emitter, &observer, opened).await?;
     let sealer: Arc<dyn Sealer> = Arc::new(vault.clone());
-    let audit = start_audit(&settings, audit, &sealer, &observer, opened).await?;
+    let audit = start_audit(
+        &settings,
+        audit,
+        &backends.state,
+        &sealer,
+        &observer,
+        opened,
+    )
+    .await?;
     // The parts that stand for themselves; the services are as weak as these make them.
     leaves.extend([Part::of(&*audit.log), Part::of(&*audit.signer)]);
     posture::check(settings.profile, &leaves)?;
@@ -237,6 +245,7 @@ async fn start_vault(
 async fn start_audit(
     settings: &Settings,
     source: Box<dyn AuditSource>,
+    state: &Arc<dyn KeyValue>,
     sealer: &Arc<dyn Sealer>,
     observer: &Arc<dyn Observer>,
     opened: &mut Parts,
@@ -250,6 +259,7 @@ async fn start_audit(
         clock: Arc::clone(&settings.clock),
         entropy: Arc::clone(&settings.entropy),
         sealer: Arc::clone(sealer),
+        state: Arc::clone(state),
         alerts: settings.alert_sink(),
         observer: Arc::clone(observer),
         authority,

@@ -36,6 +36,8 @@ pub struct AuditPorts {
     pub entropy: SharedEntropy,
     /// Seals fields that may hold PHI; the system's keys exist.
     pub sealer: Arc<dyn Sealer>,
+    /// What the log must remember outside of its directory.
+    pub state: Arc<dyn KeyValue>,
     /// Takes alerts.
     pub alerts: Arc<dyn AlertSink>,
     /// Measures operations.
@@ -145,6 +147,7 @@ impl AuditSource for AuditDirectory {
             entropy: ports.entropy,
             sealer: ports.sealer,
             signer: Arc::clone(&signer),
+            state: ports.state,
             alerts: ports.alerts,
             observer: ports.observer,
             authority: ports.authority,

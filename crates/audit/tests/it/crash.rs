@@ -17,6 +17,7 @@ use eonpro_core::entropy::SystemEntropy;
 use eonpro_core::event::catalogue::phi;
 use eonpro_core::event::{Code, Event, ObjectRef, Outcome};
 use eonpro_core::id::{RowId, SubjectId};
+use eonpro_core::port::kv::MemoryKeyValue;
 use eonpro_core::port::{NoObserver, Signer as _};
 use eonpro_core::task;
 use eonpro_core::time::SystemClock;
@@ -37,6 +38,7 @@ fn variable(name: &str) -> Option<String> {
 async fn open(folder: &Path) -> EmbeddedAudit {
     let signer = KeyFileSigner::open_or_create(&folder.join("audit.key")).unwrap();
     let parts = AuditParts {
+        state: Arc::new(MemoryKeyValue::new(Arc::new(SystemClock::new()))),
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy::new()),
         sealer: TestSealer::ready_for(&[&scope(1), &scope(2), &scope(3)]),

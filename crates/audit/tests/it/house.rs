@@ -11,6 +11,7 @@ use eonpro_core::entropy::{SeededEntropy, SharedEntropy};
 use eonpro_core::event::catalogue::{phi, system, tenant};
 use eonpro_core::event::{Code, Event, EventData, ObjectRef, Outcome};
 use eonpro_core::id::{RowId, SubjectId};
+use eonpro_core::port::kv::MemoryKeyValue;
 use eonpro_core::port::{NoObserver, Signer as _};
 use eonpro_core::time::{SharedClock, SystemClock};
 use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope};
@@ -22,6 +23,7 @@ pub(crate) struct House {
     pub(crate) entropy: SharedEntropy,
     pub(crate) sealer: Arc<TestSealer>,
     pub(crate) alerts: Arc<RecordingAlerts>,
+    pub(crate) state: Arc<MemoryKeyValue>,
     pub(crate) config: AuditConfig,
 }
 
@@ -30,9 +32,11 @@ impl House {
         let mut config = AuditConfig::default();
         config.fill_bytes = 64 * 1024;
         config.checkpoint_every = 0;
+        let clock: SharedClock = Arc::new(SystemClock::new());
         Self {
             dir: tempfile::tempdir().unwrap(),
-            clock: Arc::new(SystemClock::new()),
+            state: Arc::new(MemoryKeyValue::new(Arc::clone(&clock))),
+            clock,
             entropy: Arc::new(SeededEntropy::new(0xa0d17)),
             sealer: TestSealer::ready_for(&[&scope(1), &scope(2), &scope(3)]),
             alerts: RecordingAlerts::new(),
@@ -58,6 +62,7 @@ impl House {
             entropy: Arc::clone(&self.entropy),
             sealer: self.sealer.clone(),
             signer: Arc::new(self.signer()),
+            state: self.state.clone(),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),

@@ -12,6 +12,7 @@ use eonpro_encryption::{
     CryptoError, Destruction, EpochId, EpochKeys, KeyId, RootKey, WrapContext,
 };
 
+use super::gap::Gap;
 use crate::MemoryEpochs;
 use crate::conformance::epoch_keys::UNIQUE_NAMES;
 
@@ -124,19 +125,22 @@ pub struct BrokenEpochKeys {
     /// What this handle has seen.
     own: Mutex<Keys>,
     name: String,
+    /// Where creates of all handles meet between choosing an id and taking it.
+    gap: Arc<Gap>,
 }
 
 impl BrokenEpochKeys {
     /// An empty custody with that defect.
     #[must_use]
     pub fn new(defect: EpochDefect) -> Self {
-        Self::with(defect, MemoryEpochs::new(), Arc::default())
+        Self::with(defect, MemoryEpochs::new(), Arc::default(), Arc::default())
     }
 
     /// A second handle on the same custody.
     #[must_use]
     pub fn second(&self) -> Self {
-        Self::with(self.defect, self.sound.clone(), Arc::clone(&self.dead))
+        let (dead, gap) = (Arc::clone(&self.dead), Arc::clone(&self.gap));
+        Self::with(self.defect, self.sound.clone(), dead, gap)
     }
 
     /// The same custody as another process would open it.
@@ -158,7 +162,12 @@ impl BrokenEpochKeys {
         self.second()
     }
 
-    fn with(defect: EpochDefect, sound: MemoryEpochs, dead: Arc<Mutex<Keys>>) -> Self {
+    fn with(
+        defect: EpochDefect,
+        sound: MemoryEpochs,
+        dead: Arc<Mutex<Keys>>,
+        gap: Arc<Gap>,
+    ) -> Self {
         let own = match defect {
             EpochDefect::SeesOnlyItsOwn => sound
                 .living()
@@ -178,6 +187,7 @@ impl BrokenEpochKeys {
             dead,
             own: Mutex::new(own),
             name,
+            gap,
         }
     }
 
@@ -266,7 +276,7 @@ impl EpochKeys for BrokenEpochKeys {
         match self.defect {
             EpochDefect::RacesCreates => {
                 let living = self.sound.living().len() as u64;
-                tokio::task::yield_now().await;
+                self.gap.pass().await;
                 self.sound.make(living + 1)
             }
             EpochDefect::RepeatsIds => {

@@ -13,6 +13,8 @@ use eonpro_core::time::SharedClock;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
+use super::gap::Gap;
+
 /// What is wrong with the store.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,6 +104,7 @@ pub struct BrokenKeyValue {
     defect: KvDefect,
     sound: MemoryKeyValue,
     state: Mutex<State>,
+    gap: Gap,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +123,7 @@ impl BrokenKeyValue {
             defect,
             sound: MemoryKeyValue::new(clock),
             state: Mutex::default(),
+            gap: Gap::default(),
         }
     }
 
@@ -334,7 +338,7 @@ impl KeyValue for BrokenKeyValue {
                 if !self.holds(&at, &tx).await? {
                     return Err(KvError::Conflict);
                 }
-                tokio::task::yield_now().await;
+                self.gap.pass().await;
                 self.sound.commit(&at, without_preconditions(&tx)).await
             }
             KvDefect::ResetsVersions => self.commit_resetting(&at, tx).await,

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "encryption")]
 mod epoch_keys;
+mod gap;
 mod kv;
 #[cfg(feature = "encryption")]
 mod root_key;

@@ -10,6 +10,8 @@ use eonpro_core::secret::KeyBytes;
 use eonpro_encryption::backend::EphemeralRoot;
 use eonpro_encryption::{CryptoError, KeyId, RootKey, RootKeyId, WrapContext};
 
+use super::gap::Gap;
+
 /// What is wrong with the root key.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,6 +92,7 @@ pub struct BrokenRoot {
     shared: Mutex<Option<KeyBytes<32>>>,
     last: Mutex<Vec<u8>>,
     busy: AtomicBool,
+    gap: Gap,
 }
 
 impl BrokenRoot {
@@ -131,6 +134,7 @@ impl BrokenRoot {
             shared: Mutex::default(),
             last: Mutex::default(),
             busy: AtomicBool::new(false),
+            gap: Gap::default(),
         }
     }
 
@@ -158,7 +162,7 @@ impl BrokenRoot {
                 retry_after: std::time::Duration::from_secs(1),
             });
         }
-        tokio::task::yield_now().await;
+        self.gap.pass().await;
         self.busy.store(false, Ordering::SeqCst);
         Ok(())
     }
@@ -197,7 +201,7 @@ impl RootKey for BrokenRoot {
         if self.defect == RootDefect::MixesCalls {
             let shared = || self.shared.lock().unwrap_or_else(PoisonError::into_inner);
             *shared() = Some(key.clone());
-            tokio::task::yield_now().await;
+            self.gap.pass().await;
             key = shared().clone().unwrap_or(key);
         }
         let mut wrapped = self.sound.wrap(&key, &self.bound(context)).await?;

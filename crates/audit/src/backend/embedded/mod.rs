@@ -24,7 +24,7 @@ use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Va
 use eonpro_core::entropy::SharedEntropy;
 use eonpro_core::event::{Ack, EmitError, Event, EventSink, Outcome};
 use eonpro_core::identity::ActorKind;
-use eonpro_core::port::{AlertSink, Observer, Operation, Sealer, Signer, Timer};
+use eonpro_core::port::{AlertSink, KeyValue, Observer, Operation, Sealer, Signer, Timer};
 use eonpro_core::scope::Authority;
 use eonpro_core::task;
 use eonpro_core::time::SharedClock;
@@ -59,6 +59,9 @@ pub struct AuditParts {
     pub sealer: Arc<dyn Sealer>,
     /// Signs checkpoints.
     pub signer: Arc<dyn Signer>,
+    /// What the log must remember outside of its directory: what it signed last, who its subjects are,
+    /// what is held. It should not share the fate of the directory's backups.
+    pub state: Arc<dyn KeyValue>,
     /// Takes alerts of severity error and above.
     pub alerts: Arc<dyn AlertSink>,
     /// Measures operations.

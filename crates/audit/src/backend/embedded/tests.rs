@@ -11,6 +11,7 @@ use eonpro_core::event::catalogue::{auth, authz, phi};
 use eonpro_core::event::{Code, EmitError, Event, EventSink as _, ObjectRef, Outcome};
 use eonpro_core::id::{PublicId as _, RowId, SessionId, SubjectId};
 use eonpro_core::port::NoObserver;
+use eonpro_core::port::kv::MemoryKeyValue;
 use eonpro_core::time::{ManualClock, Monotonic, SystemClock, Timestamp};
 use eonpro_core::{RequestContext, task};
 use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
@@ -135,6 +136,7 @@ impl Bed {
             entropy: Arc::new(SystemEntropy::new()),
             sealer: TestSealer::ready_for(&[&scope(1)]),
             signer: Arc::new(KeyFileSigner::open_or_create(&folder.join("key")).unwrap()),
+            state: Arc::new(MemoryKeyValue::new(Arc::clone(&self.clock))),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),
