@@ -6,6 +6,7 @@ use eonpro_core::error::{Classify, ErrorKind, Source, Status};
 use eonpro_core::port::{SealError, SignError};
 
 use crate::fault::VerifyError;
+use crate::retention::{HoldError, PruneRefusal};
 
 /// Whether a failed append may have left its entry in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,6 +91,12 @@ pub enum AuditError {
     /// A checkpoint could not be signed.
     #[error("audit checkpoint could not be signed")]
     Sign(#[from] SignError),
+    /// The legal holds could not be read or changed. Nothing is pruned then.
+    #[error("legal hold failed")]
+    Hold(#[from] HoldError),
+    /// Nothing was pruned.
+    #[error("pruning was refused: {0}")]
+    Refused(#[from] PruneRefusal),
     /// The spool is full or failed. Nothing was written.
     #[error("audit spool failed")]
     Spool(#[source] Source),
@@ -138,6 +145,9 @@ impl Classify for AuditError {
             Self::Locked => ErrorKind::Conflict,
             Self::Config(_) => ErrorKind::Config,
             Self::Corrupt(_) => ErrorKind::Integrity,
+            Self::Hold(error) => error.kind(),
+            Self::Refused(PruneRefusal::Approvals) => ErrorKind::PermissionDenied,
+            Self::Refused(_) => ErrorKind::Conflict,
             Self::FieldName => ErrorKind::Internal,
             Self::Seal(error) => error.kind(),
             Self::Sign(error) => error.kind(),
@@ -150,6 +160,7 @@ impl Classify for AuditError {
             Self::Closed | Self::Poisoned | Self::Down | Self::WorkerLost => Status::Persistent,
             Self::Spool(_) | Self::Io(_) => Status::Persistent,
             Self::Seal(error) => error.status(),
+            Self::Hold(error) => error.status(),
             _ => Status::Permanent,
         }
     }

@@ -103,6 +103,10 @@ pub enum Fault {
     /// A file does not belong here.
     #[error("file does not belong here")]
     Stray,
+    /// An entry is marked as pruned that may not be, or that no signed record (AUD-009) accounts for; or
+    /// the file of what is being pruned is damaged.
+    #[error("entry was pruned without a record of it, or where none may be")]
+    Pruned,
     /// A spooled entry is damaged, or belongs to another log than it says.
     #[error("spooled entry is damaged or misplaced")]
     Spool,

@@ -1,7 +1,7 @@
 //! The files of a log directory: where they are, what they are called, how they are read.
 //!
 //! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`, and
-//! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
+//! `torn/` with what recoveries dropped, `pruning` while entries are being pruned. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -16,6 +16,8 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const KEYS: &str = "keys";
 /// The name of the file with entries that the log could not take.
 pub(crate) const SPOOL: &str = "spool";
+/// The name of the file that says what is being pruned.
+pub(crate) const PRUNING: &str = "pruning";
 /// No segment is longer; a longer file is no segment.
 const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 /// No checkpoint file and no file of keys is longer.
@@ -61,6 +63,10 @@ impl Layout {
 
     pub(crate) fn spool(&self) -> PathBuf {
         self.0.join(SPOOL)
+    }
+
+    pub(crate) fn pruning(&self) -> PathBuf {
+        self.0.join(PRUNING)
     }
 
     /// Creates what is missing of the directories, durably, and closes them to others.
@@ -148,7 +154,7 @@ impl Layout {
     pub(crate) fn stray(&self) -> Result<(), VerifyError> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL];
+            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL, PRUNING];
             let name = name.to_string_lossy();
             if !known.contains(&&*name) && !name.ends_with(".tmp") {
                 let place = Place::file(".", 0);
@@ -211,6 +217,12 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
 
 /// Puts `bytes` at `path`, whole or not at all, durable when it returns.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::rename(prepare(path, bytes)?, path)?;
+    sync_parent(path)
+}
+
+/// Puts `bytes` durably beside `path`, under a temporary name, which it returns.
+pub(crate) fn prepare(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let temporary = temporary(path);
     let mut file = private()
         .write(true)
@@ -219,9 +231,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    sync_parent(path)
+    Ok(temporary)
 }
 
 /// The name under which a file is written before it gets its own.

@@ -42,6 +42,7 @@ mod log_id;
 pub mod merkle;
 mod publish;
 mod replay;
+mod retention;
 mod scan;
 mod segment;
 mod service;
@@ -52,7 +53,7 @@ mod walk;
 mod wire;
 
 pub use alert::alert_for;
-pub use backend::embedded::{AuditParts, EmbeddedAudit};
+pub use backend::embedded::{AuditParts, EmbeddedAudit, Keeps};
 pub use backend::key_file::{KeyFileError, KeyFileSigner};
 pub use checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 pub use config::AuditConfig;
@@ -60,6 +61,10 @@ pub use error::{AuditError, BatchFault, Written};
 pub use fault::{Fault, Place, VerifyError};
 pub use log_id::LogId;
 pub use publish::{PublishError, Published, prove, publish};
+pub use retention::{
+    Approvals, Hold, HoldError, HoldId, HoldScope, Holds, LogPlan, PrunePlan, PruneRefusal, Pruned,
+    PrunedLog, RetentionClass, RetentionError, RetentionPolicy,
+};
 pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
 pub use verify::{Report, Unanchored, claimed_keys, verify, verify_anchored};
 pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};

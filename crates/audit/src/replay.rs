@@ -14,9 +14,10 @@ use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
 use crate::merkle::{CompactRange, empty_root, leaf_hash, sha256};
+use crate::retention::{Gone, UnderWay};
 use crate::scan::{Batch, Break};
-use crate::segment::{Frame, Kind};
-use crate::wire::Leaf;
+use crate::segment::{Frame, Kind, Pruned};
+use crate::wire::{EntryValue, Leaf};
 
 /// One log at some size.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct LogState {
     pub(crate) tree: CompactRange,
     /// What the next leaf must name as its predecessor.
     pub(crate) previous: Digest,
+    /// What of it was pruned.
+    pub(crate) gone: Gone,
 }
 
 impl LogState {
@@ -34,6 +37,7 @@ impl LogState {
             id,
             tree: CompactRange::new(),
             previous: sha256(&[id.to_string().as_bytes()]),
+            gone: Gone::default(),
         }
     }
 
@@ -50,6 +54,18 @@ impl LogState {
         self.tree.append(leaf);
         self.previous = leaf;
     }
+
+    /// Where a checkpoint was signed, the root is the signed one.
+    fn check_root(&self, signed: &Signed) -> Result<(), VerifyError> {
+        let size = self.tree.size();
+        match signed.root(self.id, size) {
+            Some(root) if root != self.tree.root() => {
+                let place = Place::entry(self.id, size.saturating_sub(1));
+                Err(VerifyError::tampered(place, signed.fault(self.id, size)))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What signed checkpoints say: the root of a log at a size.
@@ -60,6 +76,8 @@ pub(crate) struct Signed {
     leaves: Vec<(LogId, u64)>,
     /// The heads that were kept elsewhere.
     anchors: Vec<Checkpoint>,
+    /// What is being pruned.
+    pub(crate) under_way: UnderWay,
 }
 
 impl Signed {
@@ -116,6 +134,11 @@ impl Signed {
         sizes
     }
 
+    /// Whether a leaf may be pruned: it is signed, or nothing signed is looked at, and it is no signed head.
+    fn may_be_pruned(&self, log: LogId, index: u64) -> bool {
+        log != LogId::Directory && (self.roots.is_empty() || index < self.size(log))
+    }
+
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
         self.roots.get(&log)?.get(&size).copied()
     }
@@ -168,6 +191,14 @@ pub(crate) struct Taken {
     pub(crate) offset: usize,
     /// How long its payload is.
     pub(crate) length: usize,
+    pub(crate) bytes: LeafBytes,
+}
+
+/// Whether the bytes of a leaf are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeafBytes {
+    There,
+    Pruned,
 }
 
 /// See the [module](self).
@@ -219,6 +250,7 @@ impl Replay {
             match frame.kind {
                 Kind::Declare => self.take_declaration(frame, *offset, name)?,
                 Kind::Leaf => seen(&self.take_leaf(frame, *offset, name, signed)?),
+                Kind::Pruned => seen(&self.take_pruned(frame, *offset, name, signed)?),
                 // A batch never has its end among its frames.
                 Kind::End => {}
             }
@@ -273,6 +305,7 @@ impl Replay {
             event: None,
             offset,
             length: frame.payload.len(),
+            bytes: LeafBytes::There,
         };
         if id != LogId::Directory {
             let leaf = Leaf::parse(frame.payload).map_err(|_| at(index, Fault::Leaf))?;
@@ -289,15 +322,65 @@ impl Replay {
             }
             taken.recorded = leaf.recorded;
             taken.event = Some(event);
+            if index < signed.size(id)
+                && let Some((root, minimum)) = says_pruned(&leaf)
+            {
+                state.gone.account(root, minimum);
+            }
         }
         state.append(taken.leaf);
-        if let Some(root) = signed.root(id, index + 1)
-            && root != state.tree.root()
-        {
-            return Err(at(index, signed.fault(id, index + 1)));
+        if signed.under_way.plans() > 0 {
+            let (gone, leaf) = (&mut state.gone, taken.leaf);
+            gone.take_living(id, index, leaf, &signed.under_way);
         }
+        state.check_root(signed)?;
         self.recorded = taken.recorded;
         Ok(taken)
+    }
+
+    /// Takes what stays of a pruned leaf. Its bytes tell nothing any more; that it was this leaf shows in
+    /// the roots, in the chain, and in the `prev` of the next one.
+    fn take_pruned(
+        &mut self,
+        frame: &Frame<'_>,
+        offset: usize,
+        name: &str,
+        signed: &Signed,
+    ) -> Result<Taken, VerifyError> {
+        let recorded = self.recorded;
+        let log = usize::try_from(frame.log).ok();
+        let Some(state) = log.and_then(|number| self.logs.get_mut(number)) else {
+            let place = Place::file(name, offset);
+            return Err(VerifyError::tampered(place, Fault::Declaration));
+        };
+        let (id, index) = (state.id, state.tree.size());
+        let at = |fault| VerifyError::tampered(Place::entry(id, index), fault);
+        if frame.index != index {
+            return Err(at(Fault::Gap));
+        }
+        let pruned = Pruned::parse(frame).filter(|_| signed.may_be_pruned(id, index));
+        let leaf = pruned.ok_or_else(|| at(Fault::Pruned))?.leaf;
+        state.append(leaf);
+        state.gone.take_pruned(index, leaf, &signed.under_way);
+        state.check_root(signed)?;
+        Ok(Taken {
+            log: id,
+            index,
+            leaf,
+            recorded,
+            event: None,
+            offset,
+            length: frame.payload.len(),
+            bytes: LeafBytes::Pruned,
+        })
+    }
+
+    /// The first entry of a log whose pruned entries no signed one accounts for, if there is such a log.
+    pub(crate) fn unaccounted(&self) -> Option<Place> {
+        self.logs.iter().find_map(|log| {
+            let first = log.gone.unaccounted()?;
+            Some(Place::entry(log.id, first))
+        })
     }
 
     /// The first signed entry that is missing, if one is.
@@ -318,10 +401,11 @@ impl Replay {
 
     /// Which entry a break concerns, as far as the damage tells; else the file and the offset.
     pub(crate) fn blame(&self, broken: &Break<'_>, name: &str) -> Place {
-        let says = broken.says.filter(|says| says.kind == Kind::Leaf);
+        let is_leaf = |kind| matches!(kind, Kind::Leaf | Kind::Pruned);
+        let says = broken.says.filter(|says| is_leaf(says.kind));
         let entry = says.and_then(|says| {
             let (id, size) = self.standing(says.log, &broken.before)?;
-            let same = |frame: &&Frame<'_>| frame.kind == Kind::Leaf && frame.log == says.log;
+            let same = |frame: &&Frame<'_>| is_leaf(frame.kind) && frame.log == says.log;
             let index = size + broken.before.iter().filter(same).count() as u64;
             // The index must agree, or it is the log's number that was damaged.
             (says.index == index).then(|| Place::entry(id, index))
@@ -338,6 +422,22 @@ impl Replay {
         let frame = before.iter().find(declares)?;
         let id = LogId::parse(std::str::from_utf8(frame.payload).ok()?)?;
         Some((id, 0))
+    }
+}
+
+/// The root and the minimum index in an AUD-009.
+fn says_pruned(leaf: &Leaf<'_>) -> Option<(Digest, u64)> {
+    if !leaf.has_code("AUD-009") {
+        return None;
+    }
+    let entry = leaf.entry().ok()?;
+    let root = match entry.fields.get("retained_root")? {
+        EntryValue::Text(text) => Digest::parse_hex(text)?,
+        _ => return None,
+    };
+    match entry.fields.get("minimum_index")? {
+        EntryValue::Count(minimum) => Some((root, *minimum)),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{KEYS, Layout, SPOOL};
 use crate::log_id::LogId;
 use crate::replay::{LogState, Signed};
+use crate::retention::{BUNDLE, PrunedLog};
 use crate::spool;
 use crate::tlog::{KeyKind, VerifierKey};
 use crate::walk::{Torn, Until, Walk, signed_points};
@@ -35,6 +36,9 @@ pub struct Report {
     /// Which entries no anchor covers: whoever holds the signing key could have rewritten them, and
     /// nothing shows it. Without an anchor that is all of them.
     pub unanchored: Vec<Unanchored>,
+    /// Which logs lost the bytes of entries to [pruning](crate::EmbeddedAudit::prune). Their hashes are
+    /// there, and signed entries of the log (AUD-009) account for exactly them.
+    pub pruned: Vec<PrunedLog>,
 }
 
 /// Entries that no anchor covers.
@@ -133,6 +137,7 @@ pub(crate) fn verify_until(
     let mut walk = Walk::new();
     let torn = walk.advance(layout, &signed, until, |_, _| {})?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
+    what_is_pruned_was_announced(&walk)?;
     if let Some(torn) = torn {
         return Err(VerifyError::Unfinished { place: torn.place });
     }
@@ -158,7 +163,24 @@ pub(crate) fn verify_until(
         unanchored: unanchored.filter(|some| !some.indexes.is_empty()).collect(),
         heads,
         spooled: spool.entries.len() as u64,
+        pruned: walk.replay.ordinary().filter_map(pruned_log).collect(),
     })
+}
+
+fn pruned_log(log: &LogState) -> Option<PrunedLog> {
+    (log.gone.count() > 0).then(|| PrunedLog {
+        log: log.id,
+        entries: log.gone.count(),
+        minimum_index: log.gone.end().next_multiple_of(BUNDLE),
+    })
+}
+
+/// Pruned entries that no signed one accounts for were destroyed.
+pub(crate) fn what_is_pruned_was_announced(walk: &Walk) -> Result<(), VerifyError> {
+    match walk.replay.unaccounted() {
+        None => Ok(()),
+        Some(place) => Err(VerifyError::tampered(place, Fault::Pruned)),
+    }
 }
 
 /// A signed entry that is not there was taken away, whatever the end looks like.

@@ -8,14 +8,24 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{CHECKPOINT, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Replay, Signed, Taken, directory_leaf};
+use crate::retention;
 use crate::scan::Cursor;
-use crate::segment::{self, Frame, HEADER_BYTES, Kind};
+use crate::segment::{self, Frame, HEADER_BYTES, Kind, Pruned};
 
 /// A place up to which everything is known to be durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Until {
     pub(crate) segment: u64,
     pub(crate) offset: usize,
+}
+
+/// Whether a segment may still be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Another one follows it.
+    Closed,
+    /// It is the last.
+    Open,
 }
 
 /// A tail that a crash may have left.
@@ -32,7 +42,8 @@ pub(crate) struct Walk {
     pub(crate) replay: Replay,
     /// The segment that is being read; 0 before the first.
     pub(crate) segment: u64,
-    /// The end of the last batch read, in that segment, with its number and chain.
+    /// The end of the last batch read, in that segment, with its number and chain. In a segment in which
+    /// leaves were pruned, where that end was before.
     pub(crate) end: Cursor,
 }
 
@@ -65,12 +76,12 @@ impl Walk {
         };
         loop {
             if self.segment > 0 {
-                let limit = if self.segment < last {
-                    Some(self.valid_end(layout)?)
+                let (reach, limit) = if self.segment < last {
+                    (Reach::Closed, Some(self.valid_end(layout)?))
                 } else {
-                    until.map(|until| until.offset)
+                    (Reach::Open, until.map(|until| until.offset))
                 };
-                let tail = self.read_segment(layout, signed, limit, &mut seen)?;
+                let tail = self.read_segment(layout, signed, reach, limit, &mut seen)?;
                 if tail.is_some() || self.segment >= last {
                     return Ok(tail);
                 }
@@ -111,6 +122,7 @@ impl Walk {
         &mut self,
         layout: &Layout,
         signed: &Signed,
+        reach: Reach,
         limit: Option<usize>,
         seen: &mut impl FnMut(u64, &Taken),
     ) -> Result<Option<Torn>, VerifyError> {
@@ -121,16 +133,26 @@ impl Walk {
             offset: 0,
             ..self.end
         };
+        // How much shorter the segment is by what was pruned in it.
+        let mut saved = 0;
         loop {
             match cursor.next(&bytes) {
                 Ok(Some(batch)) => {
                     let number = self.segment;
+                    for (at, frame) in &batch.frames {
+                        if frame.kind == Kind::Pruned && reach != Reach::Closed {
+                            // Nothing is pruned where somebody still writes.
+                            let place = Place::file(&name, base + at);
+                            return Err(VerifyError::tampered(place, Fault::Pruned));
+                        }
+                        saved += Pruned::parse(frame).map_or(0, |pruned| pruned.saved());
+                    }
                     self.replay.apply(&batch, &name, signed, |taken| {
                         let offset = taken.offset + base;
                         seen(number, &Taken { offset, ..*taken });
                     })?;
                     self.end = Cursor {
-                        offset: base + cursor.offset,
+                        offset: base + cursor.offset + saved,
                         ..cursor
                     };
                 }
@@ -168,6 +190,7 @@ pub(crate) fn signed_points(
     until: Option<Until>,
 ) -> Result<(Signed, Checkpoint), VerifyError> {
     let mut signed = Signed::default();
+    signed.under_way = retention::read_under_way(layout)?;
     let segments = match until {
         Some(until) => until.segment,
         None => layout.segments()?,

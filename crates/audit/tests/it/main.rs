@@ -1,6 +1,8 @@
 //! The log as its users see it.
 
 #[cfg(test)]
+mod ages;
+#[cfg(test)]
 mod alerts;
 #[cfg(test)]
 mod anchors;
@@ -22,6 +24,8 @@ mod merkle_vectors;
 mod peers;
 #[cfg(test)]
 mod privacy;
+#[cfg(test)]
+mod pruning;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! Only what is durable is here. Twelve bytes a leaf.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::log_id::LogId;
 use crate::service::Stats;
@@ -22,6 +23,8 @@ pub(super) struct Spot {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     spots: RwLock<HashMap<LogId, Vec<Spot>>>,
+    /// Shared by who reads where spots say; taken alone to move what lies there.
+    steady: RwLock<()>,
     pub(super) counters: Counters,
 }
 
@@ -59,6 +62,29 @@ impl Index {
         let many = range.end.saturating_sub(range.start);
         let many = usize::try_from(many).unwrap_or(usize::MAX).min(limit);
         spots.iter().skip(from).take(many).copied().collect()
+    }
+
+    /// As long as it is held, spots stay true.
+    pub(super) fn steady(&self) -> RwLockReadGuard<'_, ()> {
+        self.steady.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves leaves that are there to where they stand once `moves` has succeeded, as no reader looks.
+    pub(super) fn replace(
+        &self,
+        leaves: impl IntoIterator<Item = (LogId, u64, Spot)>,
+        moves: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let _alone = self.steady.write().unwrap_or_else(PoisonError::into_inner);
+        moves()?;
+        let mut spots = self.spots.write().unwrap_or_else(PoisonError::into_inner);
+        for (log, index, moved) in leaves {
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            if let Some(spot) = spots.get_mut(&log).and_then(|spots| spots.get_mut(index)) {
+                *spot = moved;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn stats(&self) -> Stats {

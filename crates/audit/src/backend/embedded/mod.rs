@@ -5,6 +5,7 @@ mod disk;
 mod index;
 mod open_log;
 mod opening;
+mod pruning;
 mod queue;
 mod recent;
 mod recovery;
@@ -40,6 +41,7 @@ use crate::verify::Report;
 use crate::wire::EntryView;
 use disk::FileDisk;
 use open_log::OpenLog;
+pub use pruning::Keeps;
 
 const APPEND: Operation = Operation::new("audit", "append");
 const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
@@ -202,7 +204,11 @@ impl AuditLog for EmbeddedAudit {
             return timer.end(Err(AuditError::Denied));
         }
         let verified = match core.open() {
-            Ok(()) => core.signing.lock().await.verify(&core.queue).await,
+            Ok(()) => {
+                // What is being pruned is not looked at half way.
+                let _turn = core.retention.turn.lock().await;
+                core.signing.lock().await.verify(&core.queue).await
+            }
             Err(closed) => Err(closed),
         };
         timer.end(match core.note_corruption(verified).await {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::alerts::Notice;
 use super::index::{Index, count};
+use super::pruning::Retention;
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
 use super::signing::Signing;
@@ -29,7 +30,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
-use crate::segment::{Frame, Kind, padded};
+use crate::segment::{Frame, Kind, Pruned, padded};
 use crate::service::{DirectoryHead, Receipt};
 use crate::spool::{self, Spool};
 use crate::wire::{self, EntryView};
@@ -50,6 +51,7 @@ pub(super) struct OpenLog {
     pub(super) index: Arc<Index>,
     pub(super) signing: tokio::sync::Mutex<Signing>,
     pub(super) spool: Mutex<Option<Spool>>,
+    pub(super) retention: Retention,
     pub(super) closed: AtomicBool,
     pub(super) down: AtomicBool,
     /// Whether the bytes on disk were found to differ from what was written.
@@ -285,6 +287,7 @@ impl OpenLog {
         log: &LogId,
         range: &Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
+        let _steady = self.index.steady();
         let spots = self.index.spots(log, range, self.config.read_limit);
         let mut views = Vec::with_capacity(spots.len());
         for (at, spot) in spots.into_iter().enumerate() {
@@ -295,15 +298,24 @@ impl OpenLog {
                 .layout
                 .read(u64::from(spot.segment), from, Some(until))?;
             let frame = Frame::parse(&bytes);
-            let frame = frame
-                .filter(|frame| frame.kind == Kind::Leaf && frame.index == index)
-                .ok_or_else(|| VerifyError::tampered(Place::entry(*log, index), Fault::Frame))?;
-            views.push(EntryView {
-                log: *log,
-                index,
-                bytes: frame.payload.to_vec(),
-            });
+            let view = frame.and_then(|frame| view(*log, index, &frame));
+            let damaged = || VerifyError::tampered(Place::entry(*log, index), Fault::Frame);
+            views.push(view.ok_or_else(damaged)?);
         }
         Ok(views)
     }
+}
+
+/// The entry in a frame, or what pruning left of it.
+fn view(log: LogId, index: u64, frame: &Frame<'_>) -> Option<EntryView> {
+    let (bytes, pruned) = match frame.kind {
+        Kind::Leaf => (frame.payload.to_vec(), None),
+        _ => (Vec::new(), Some(Pruned::parse(frame)?.leaf)),
+    };
+    (frame.index == index).then_some(EntryView {
+        log,
+        index,
+        bytes,
+        pruned,
+    })
 }

@@ -11,6 +11,7 @@ use super::AuditParts;
 use super::alerts;
 use super::disk::Disk;
 use super::open_log::{Ending, OpenLog};
+use super::pruning::Retention;
 use super::queue::Queue;
 use super::recovery::{Recovered, prepare, recover};
 use super::signing::{Signing, empty_directory};
@@ -89,6 +90,7 @@ pub(super) async fn open(
         index,
         signing: tokio::sync::Mutex::new(signing),
         spool: Mutex::new(None),
+        retention: Retention::new(parts.state),
         closed: AtomicBool::new(false),
         down: AtomicBool::new(false),
         corrupt: AtomicBool::new(false),

@@ -20,7 +20,7 @@ use crate::replay::{Signed, Taken};
 use crate::segment::{HEADER_BYTES, Header};
 use crate::service::Receipt;
 use crate::spool;
-use crate::verify::{check_claim, nothing_signed_is_missing};
+use crate::verify::{check_claim, nothing_signed_is_missing, what_is_pruned_was_announced};
 use crate::walk::{Torn, Walk, directory_head, signed_points};
 
 /// What opening found.
@@ -81,6 +81,7 @@ pub(super) fn recover(
         }
     })?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
+    what_is_pruned_was_announced(&walk)?;
     let index = Arc::new(Index::default());
     index.publish(spots);
     // Nothing on disk is changed before all of it was found good.
