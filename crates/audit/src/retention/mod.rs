@@ -12,6 +12,8 @@ mod plan;
 mod refusal;
 mod rewrite;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod under_way;
 
 pub use class::{Approvals, RetentionClass, RetentionError, RetentionPolicy};

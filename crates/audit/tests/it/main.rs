@@ -27,6 +27,8 @@ mod privacy;
 #[cfg(test)]
 mod pruning;
 #[cfg(test)]
+mod pruning_crash;
+#[cfg(test)]
 mod publishing;
 #[cfg(test)]
 mod restarts;
