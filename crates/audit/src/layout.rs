@@ -1,7 +1,7 @@
 //! The files of a log directory: where they are, what they are called, how they are read.
 //!
 //! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`, and
-//! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
+//! `torn/` with what recoveries dropped. `index/` is derived from the others. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -16,6 +16,8 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const KEYS: &str = "keys";
 /// The name of the file with entries that the log could not take.
 pub(crate) const SPOOL: &str = "spool";
+/// The name of the directory with the index, whose contents nobody looks at who verifies.
+pub(crate) const INDEX: &str = "index";
 /// No segment is longer; a longer file is no segment.
 const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 /// No checkpoint file and no file of keys is longer.
@@ -45,6 +47,11 @@ impl Layout {
 
     pub(crate) fn torn(&self) -> PathBuf {
         self.0.join("torn")
+    }
+
+    /// The file of the index, which is no evidence and may be removed while the log is closed.
+    pub(crate) fn index(&self) -> PathBuf {
+        self.0.join(INDEX).join("index.redb")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {
@@ -148,7 +155,7 @@ impl Layout {
     pub(crate) fn stray(&self) -> Result<(), VerifyError> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL];
+            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL, INDEX];
             let name = name.to_string_lossy();
             if !known.contains(&&*name) && !name.ends_with(".tmp") {
                 let place = Place::file(".", 0);
