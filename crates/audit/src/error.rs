@@ -6,6 +6,7 @@ use eonpro_core::error::{Classify, ErrorKind, Source, Status};
 use eonpro_core::port::{SealError, SignError};
 
 use crate::fault::VerifyError;
+use crate::merkle::ProofError;
 use crate::retention::{HoldError, PruneRefusal};
 
 /// Whether a failed append may have left its entry in the log.
@@ -103,6 +104,12 @@ pub enum AuditError {
     /// The file system failed outside of an append.
     #[error("audit storage failed")]
     Io(#[from] std::io::Error),
+    /// The index could not be used. Entries and proofs are not touched by that: it is built anew.
+    #[error("audit index failed")]
+    Index(#[source] Source),
+    /// There is no such proof: the tree is empty, larger than the last signed one, or has no such leaf.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// A thread or task of the log ended too early.
     #[error("audit worker ended early")]
     WorkerLost,
@@ -139,7 +146,9 @@ impl Classify for AuditError {
             | Self::NoRoom(_)
             | Self::Spool(_)
             | Self::Io(_)
+            | Self::Index(_)
             | Self::WorkerLost => ErrorKind::Unavailable,
+            Self::Proof(_) => ErrorKind::NotFound,
             Self::TooLarge | Self::Batch(_) | Self::TooManyLogs => ErrorKind::InvalidInput,
             Self::Denied => ErrorKind::PermissionDenied,
             Self::Locked => ErrorKind::Conflict,
@@ -156,7 +165,9 @@ impl Classify for AuditError {
 
     fn status(&self) -> Status {
         match self {
-            Self::Overloaded { .. } | Self::NoRoom(_) | Self::Sign(_) => Status::Temporary,
+            Self::Overloaded { .. } | Self::NoRoom(_) | Self::Index(_) | Self::Sign(_) => {
+                Status::Temporary
+            }
             Self::Closed | Self::Poisoned | Self::Down | Self::WorkerLost => Status::Persistent,
             Self::Spool(_) | Self::Io(_) => Status::Persistent,
             Self::Seal(error) => error.status(),

@@ -1,8 +1,7 @@
-//! What audit records of itself: AUD-001 recording started, AUD-005 integrity verified, AUD-006 it
+//! What audit records of itself: AUD-001 recording started, AUD-003 the trail was viewed, AUD-005 integrity verified, AUD-006 it
 //! failed, AUD-011 an unfinished tail was dropped, SEC-001 an alert was raised.
 //!
-//! They go straight into the log and never over the required lane. AUD-002 (stopped), AUD-003 (the
-//! trail was viewed), AUD-007 and AUD-008 (anchors) are not emitted yet.
+//! They go straight into the log and never over the required lane. AUD-002 (stopped), AUD-007 and AUD-008 (anchors) are not emitted yet.
 
 use eonpro_core::event::Code;
 use eonpro_core::event::catalogue::{audit, security};
@@ -24,6 +23,15 @@ pub(crate) fn started(head: &Checkpoint) -> audit::RecordingStarted {
         log_origin: code(head.log.to_string()),
         tree_size: head.size,
         root: head.root,
+    }
+}
+
+/// AUD-003: `rows` entries, which concern `patients`, are about to be shown to whoever asked for `filter`.
+pub(crate) fn viewed(filter: String, rows: u64, patients: u64) -> audit::LogViewed {
+    audit::LogViewed {
+        filter: filter.into(),
+        rows,
+        patients,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The files of a log directory: where they are, what they are called, how they are read.
 //!
 //! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`, and
-//! `torn/` with what recoveries dropped, `pruning` while entries are being pruned. Names ending in `.tmp` are leftovers of a crash.
+//! `torn/` with what recoveries dropped, `pruning` while entries are being pruned. `index/` is derived
+//! from the others. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,6 +19,8 @@ pub(crate) const KEYS: &str = "keys";
 pub(crate) const SPOOL: &str = "spool";
 /// The name of the file that says what is being pruned.
 pub(crate) const PRUNING: &str = "pruning";
+/// The name of the directory with the index, whose contents nobody looks at who verifies.
+pub(crate) const INDEX: &str = "index";
 /// No segment is longer; a longer file is no segment.
 const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 /// No checkpoint file and no file of keys is longer.
@@ -47,6 +50,11 @@ impl Layout {
 
     pub(crate) fn torn(&self) -> PathBuf {
         self.0.join("torn")
+    }
+
+    /// The file of the index, which is no evidence and may be removed while the log is closed.
+    pub(crate) fn index(&self) -> PathBuf {
+        self.0.join(INDEX).join("index.redb")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {
@@ -115,6 +123,11 @@ impl Layout {
             })
     }
 
+    /// How long a segment's file is.
+    pub(crate) fn length(&self, number: u64) -> Result<u64, VerifyError> {
+        Ok(fs::metadata(self.segment(number))?.len())
+    }
+
     /// The bytes of a segment from `from` up to `until`, or up to its end.
     pub(crate) fn read(
         &self,
@@ -154,7 +167,9 @@ impl Layout {
     pub(crate) fn stray(&self) -> Result<(), VerifyError> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL, PRUNING];
+            let known = [
+                "LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL, PRUNING, INDEX,
+            ];
             let name = name.to_string_lossy();
             if !known.contains(&&*name) && !name.ends_with(".tmp") {
                 let place = Place::file(".", 0);

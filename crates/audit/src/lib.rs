@@ -33,6 +33,7 @@ mod config;
 mod entry;
 mod error;
 mod events;
+mod facts;
 mod fault;
 #[cfg(test)]
 mod forgeries;
@@ -40,7 +41,9 @@ mod hex;
 mod layout;
 mod log_id;
 pub mod merkle;
+mod page;
 mod publish;
+mod query;
 mod replay;
 mod retention;
 mod scan;
@@ -60,7 +63,9 @@ pub use config::AuditConfig;
 pub use error::{AuditError, BatchFault, Written};
 pub use fault::{Fault, Place, VerifyError};
 pub use log_id::LogId;
+pub use page::{Hit, Page, offline_proof};
 pub use publish::{PublishError, Published, prove, publish};
+pub use query::{Effort, Order, Proofs, Query, TraceId};
 pub use retention::{
     Approvals, Hold, HoldError, HoldId, HoldScope, Holds, LogPlan, PrunePlan, PruneRefusal, Pruned,
     PrunedLog, RetentionClass, RetentionError, RetentionPolicy,

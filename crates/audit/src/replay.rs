@@ -139,6 +139,19 @@ impl Signed {
         log != LogId::Directory && (self.roots.is_empty() || index < self.size(log))
     }
 
+    /// The last signed head of each log; and for all but the directory log the index of the leaf with it.
+    pub(crate) fn heads(&self) -> Vec<(Checkpoint, Option<u64>)> {
+        let leaves = (0..).zip(&self.leaves);
+        let leaves = leaves.map(|(at, (log, size))| (*log, *size, Some(at)));
+        let directory = self.size(LogId::Directory);
+        let all = leaves.chain([(LogId::Directory, directory, None)]);
+        all.filter_map(|(log, size, at)| {
+            let root = self.root(log, size)?;
+            Some((Checkpoint { log, size, root }, at))
+        })
+        .collect()
+    }
+
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
         self.roots.get(&log)?.get(&size).copied()
     }

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use eonpro_audit::{
-    AuditConfig, AuditLog as _, AuditParts, EmbeddedAudit, KeyFileSigner, LogId, VerifyError,
-    VerifyingKey, verify,
+    AuditConfig, AuditLog as _, AuditParts, EmbeddedAudit, KeyFileSigner, LogId, Query,
+    VerifyError, VerifyingKey, verify,
 };
 use eonpro_core::RequestContext;
 use eonpro_core::component::Component as _;
@@ -154,11 +154,29 @@ async fn events(audit: &EmbeddedAudit, tenant: u128) -> Vec<String> {
     loop {
         let from = events.len() as u64;
         let page = audit.read(&system(), &log, from..u64::MAX).await.unwrap();
-        if page.is_empty() {
+        events.extend(page.iter().map(|view| view.entry().unwrap().id));
+        // Each reading adds its own record: reading on until nothing comes would never end.
+        if page.len() < AuditConfig::default().read_limit {
             return events;
         }
-        events.extend(page.iter().map(|view| view.entry().unwrap().id));
     }
+}
+
+/// The events of a tenant's log that the index knows, by index.
+async fn indexed(audit: &EmbeddedAudit, tenant: u128, size: u64) -> Vec<(u64, String)> {
+    let mut query = Query::new(LogId::Tenant(tenant_id(tenant)));
+    query.code = Some(Code::constant("PHI-001"));
+    query.limit = 1_000;
+    query.size = Some(size);
+    let mut found = Vec::new();
+    let mut next = Some(query);
+    while let Some(query) = next {
+        let page = audit.query(&system(), &query).await.unwrap();
+        let events = page.hits.iter();
+        found.extend(events.map(|hit| (hit.view.index, hit.view.entry().unwrap().id)));
+        next = query.next_page(&page);
+    }
+    found
 }
 
 async fn acknowledged_entries_survive(rounds: u64) {
@@ -178,12 +196,19 @@ async fn acknowledged_entries_survive(rounds: u64) {
         let mut seen = HashSet::new();
         for tenant in 1..=u128::from(TENANTS) {
             let events = events(&audit, tenant).await;
+            let known = indexed(&audit, tenant, events.len() as u64).await;
+            let known: BTreeMap<u64, String> = known.into_iter().collect();
             for ((_, index), event) in acknowledged.range((tenant, 0)..=(tenant, u64::MAX)) {
                 let found = usize::try_from(*index).ok().and_then(|at| events.get(at));
                 assert_eq!(
                     found,
                     Some(event),
                     "round {round}: tenant {tenant} at {index}"
+                );
+                assert_eq!(
+                    known.get(index),
+                    Some(event),
+                    "round {round}: the index misses {index} of tenant {tenant}"
                 );
             }
             for event in events {

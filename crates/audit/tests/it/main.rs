@@ -19,17 +19,23 @@ mod foreign;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod index_file;
+#[cfg(test)]
 mod merkle_vectors;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
 mod pruning;
 #[cfg(test)]
 mod pruning_crash;
 #[cfg(test)]
 mod publishing;
+#[cfg(test)]
+mod queries;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]

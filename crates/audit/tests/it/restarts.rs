@@ -118,9 +118,9 @@ async fn unsigned_entries_are_copied_and_synced_before_anybody_builds_on_them() 
     let audit = open_soon(&house).await;
     assert_ne!(inode(&house), signed);
     let log = LogId::Tenant(tenant_id(1));
+    assert_eq!(verify(&house.log(), &[house.key()]).unwrap().unsigned, 0);
     let kept = audit.read(&house.system(), &log, 0..9).await.unwrap();
     assert_eq!(kept.len(), 2);
-    assert_eq!(verify(&house.log(), &[house.key()]).unwrap().unsigned, 0);
 }
 
 /// Opens the log as soon as the writer of a dropped one has given its lock back.
@@ -197,7 +197,7 @@ fn trimmed(path: &std::path::Path) -> Vec<u8> {
     bytes
 }
 
-fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

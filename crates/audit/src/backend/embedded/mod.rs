@@ -2,11 +2,17 @@
 
 mod alerts;
 mod disk;
+mod entries;
+mod heads;
 mod index;
+mod lookup;
 mod open_log;
 mod opening;
+mod proving;
 mod pruning;
+mod querying;
 mod queue;
+mod reading;
 mod recent;
 mod recovery;
 mod signing;
@@ -23,7 +29,7 @@ use async_trait::async_trait;
 use eonpro_core::RequestContext;
 use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Validation};
 use eonpro_core::entropy::SharedEntropy;
-use eonpro_core::event::{Ack, EmitError, Event, EventSink, Outcome};
+use eonpro_core::event::{Ack, Digest, EmitError, Event, EventSink, Outcome};
 use eonpro_core::identity::ActorKind;
 use eonpro_core::port::{AlertSink, KeyValue, Observer, Operation, Sealer, Signer, Timer};
 use eonpro_core::scope::Authority;
@@ -36,6 +42,8 @@ use crate::error::{AuditError, BatchFault, Written};
 use crate::events;
 use crate::layout::Layout;
 use crate::log_id::LogId;
+use crate::page::Page;
+use crate::query::Query;
 use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
@@ -47,6 +55,9 @@ const APPEND: Operation = Operation::new("audit", "append");
 const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
 const CHECKPOINT: Operation = Operation::new("audit", "checkpoint");
 const READ: Operation = Operation::new("audit", "read");
+const QUERY: Operation = Operation::new("audit", "query");
+const PROVE: Operation = Operation::new("audit", "prove");
+const PROVE_GROWTH: Operation = Operation::new("audit", "prove_growth");
 const VERIFY: Operation = Operation::new("audit", "verify");
 
 /// What the log needs of others.
@@ -104,17 +115,6 @@ impl EmbeddedAudit {
         let layout = Layout::new(dir);
         let disk = Box::new(FileDisk(layout.clone()));
         Ok(Self(opening::open(disk, layout, parts, config).await?))
-    }
-}
-
-/// Whether the context may read `log`.
-fn may_read(cx: &RequestContext, log: &LogId) -> bool {
-    if cx.actor().kind == ActorKind::System {
-        return true;
-    }
-    match log {
-        LogId::Tenant(id) => cx.tenant_scope().is_ok_and(|scope| scope.tenant() == *id),
-        LogId::System | LogId::Directory => false,
     }
 }
 
@@ -185,16 +185,46 @@ impl AuditLog for EmbeddedAudit {
         range: Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
         let timer = Timer::start(READ, &*self.0.clock, &*self.0.observer);
-        let views = match self.0.open() {
-            Err(closed) => Err(closed),
-            Ok(()) if !may_read(cx, log) => Err(AuditError::Denied),
-            Ok(()) => {
-                let (core, log) = (Arc::clone(&self.0), *log);
-                let read = task::blocking(move || core.read_spots(&log, &range)).await;
-                read.unwrap_or(Err(AuditError::WorkerLost))
-            }
-        };
+        let views = self.0.read(cx, log, range).await;
         timer.end(views)
+    }
+
+    async fn query(&self, cx: &RequestContext, query: &Query) -> Result<Page, AuditError> {
+        let timer = Timer::start(QUERY, &*self.0.clock, &*self.0.observer);
+        let page = self.0.query(cx, query).await;
+        timer.end(page)
+    }
+
+    async fn prove(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        index: u64,
+        size: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        let timer = Timer::start(PROVE, &*self.0.clock, &*self.0.observer);
+        let proof = self.0.prove(cx, log, index, size).await;
+        timer.end(proof)
+    }
+
+    async fn prove_growth(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        let timer = Timer::start(PROVE_GROWTH, &*self.0.clock, &*self.0.observer);
+        let proof = self.0.prove_growth(cx, log, old, new).await;
+        timer.end(proof)
+    }
+
+    async fn signed_head(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+    ) -> Result<Option<String>, AuditError> {
+        self.0.signed_head(cx, log).await
     }
 
     async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {
@@ -294,6 +324,7 @@ impl Component for EmbeddedAudit {
         if let Err(error) = core.sign().await {
             tracing::error!(%error, "the last audit checkpoint failed");
         }
+        core.close_index().await;
         core.end_spool();
         core.queue.end();
         // The writer gives the lock back after its last byte.

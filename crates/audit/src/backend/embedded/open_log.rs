@@ -15,13 +15,16 @@ use futures_util::future::{Either, select, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::alerts::Notice;
+use super::entries::Entries;
+use super::heads::Heads;
 use super::index::{Index, count};
+use super::lookup::Lookup;
 use super::pruning::Retention;
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
 use super::signing::Signing;
 use crate::alert::alert_for;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
@@ -30,7 +33,6 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
-use crate::segment::{Frame, Kind, Pruned, padded};
 use crate::service::{DirectoryHead, Receipt};
 use crate::spool::{self, Spool};
 use crate::wire::{self, EntryView};
@@ -49,6 +51,10 @@ pub(super) struct OpenLog {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) queue: Queue,
     pub(super) index: Arc<Index>,
+    pub(super) lookup: Lookup,
+    pub(super) heads: Arc<Heads>,
+    /// Those that may have signed.
+    pub(super) keys: Vec<VerifyingKey>,
     pub(super) signing: tokio::sync::Mutex<Signing>,
     pub(super) spool: Mutex<Option<Spool>>,
     pub(super) retention: Retention,
@@ -234,6 +240,7 @@ impl OpenLog {
                 tracing::error!(%error, "an audit checkpoint failed");
             }
             log.checkpointing.store(false, Ordering::Release);
+            log.follow().await;
         });
     }
 
@@ -287,35 +294,11 @@ impl OpenLog {
         log: &LogId,
         range: &Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
-        let _steady = self.index.steady();
-        let spots = self.index.spots(log, range, self.config.read_limit);
-        let mut views = Vec::with_capacity(spots.len());
-        for (at, spot) in spots.into_iter().enumerate() {
-            let index = range.start.saturating_add(at as u64);
-            let from = spot.offset as usize;
-            let until = from + padded(spot.length as usize);
-            let bytes = self
-                .layout
-                .read(u64::from(spot.segment), from, Some(until))?;
-            let frame = Frame::parse(&bytes);
-            let view = frame.and_then(|frame| view(*log, index, &frame));
-            let damaged = || VerifyError::tampered(Place::entry(*log, index), Fault::Frame);
-            views.push(view.ok_or_else(damaged)?);
-        }
-        Ok(views)
+        let size = self.index.size(log).unwrap_or(0);
+        let most = range.start.saturating_add(self.config.read_limit as u64);
+        let mut entries = Entries::new(&self.layout, &self.index, *log);
+        (range.start..range.end.min(size).min(most))
+            .map(|index| entries.view(index))
+            .collect()
     }
-}
-
-/// The entry in a frame, or what pruning left of it.
-fn view(log: LogId, index: u64, frame: &Frame<'_>) -> Option<EntryView> {
-    let (bytes, pruned) = match frame.kind {
-        Kind::Leaf => (frame.payload.to_vec(), None),
-        _ => (Vec::new(), Some(Pruned::parse(frame)?.leaf)),
-    };
-    (frame.index == index).then_some(EntryView {
-        log,
-        index,
-        bytes,
-        pruned,
-    })
 }

@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use super::AuditParts;
 use super::alerts;
 use super::disk::Disk;
+use super::heads::Heads;
+use super::lookup::Lookup;
 use super::open_log::{Ending, OpenLog};
 use super::pruning::Retention;
 use super::queue::Queue;
@@ -68,16 +70,21 @@ pub(super) async fn open(
     let writer = std::thread::Builder::new()
         .name("eonpro-audit".to_owned())
         .spawn(move || writer.run(&todo))?;
+    let heads = Arc::new(Heads::new(&signed));
     let signing = Signing {
         layout: layout.clone(),
         signer: parts.signer,
-        keys,
+        keys: keys.clone(),
         batch_entries: config.batch_entries,
         sizes: signed.sizes(),
+        heads: Arc::clone(&heads),
         walk: Some(walk),
     };
     let log = Arc::new_cyclic(|weak| OpenLog {
         queue: Queue::new(jobs, &config, Arc::clone(&parts.clock)),
+        lookup: Lookup::new(layout.clone()),
+        heads,
+        keys,
         config,
         layout,
         clock: parts.clock,

@@ -8,7 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::sync::Arc;
 
-use super::index::{Index, Spot};
+use super::index::{Durable, Index, Spot};
 use super::recent::Recent;
 use crate::checkpoint::VerifyingKey;
 use crate::config::AuditConfig;
@@ -83,7 +83,11 @@ pub(super) fn recover(
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
     what_is_pruned_was_announced(&walk)?;
     let index = Arc::new(Index::default());
-    index.publish(spots);
+    let end = Durable {
+        segment: walk.segment,
+        cursor: walk.end,
+    };
+    index.publish(spots, end);
     // Nothing on disk is changed before all of it was found good.
     let dropped = settle_tail(layout, &walk, &signed, torn.as_ref())?;
     if spooled.torn {

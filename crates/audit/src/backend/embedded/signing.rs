@@ -10,6 +10,7 @@ use eonpro_core::event::Digest;
 use eonpro_core::port::Signer;
 use eonpro_core::task;
 
+use super::heads::Heads;
 use super::queue::{NewLeaf, Queue};
 use super::writer::Mark;
 use crate::checkpoint::{Checkpoint, VerifyingKey};
@@ -34,6 +35,8 @@ pub(super) struct Signing {
     pub(super) walk: Option<Walk>,
     /// The largest signed size of each log.
     pub(super) sizes: HashMap<LogId, u64>,
+    /// What was signed last, for readers.
+    pub(super) heads: Arc<Heads>,
 }
 
 impl Signing {
@@ -53,9 +56,10 @@ impl Signing {
                 let note = head.sign(&*self.signer).await?;
                 leaves.push(NewLeaf::Checkpoint(note.into_bytes()));
             }
-            queue.append(None, LogId::Directory, leaves).await?;
-            for head in part {
+            let receipts = queue.append(None, LogId::Directory, leaves).await?;
+            for (head, receipt) in part.iter().zip(receipts) {
                 self.sizes.insert(head.log, head.size);
+                self.heads.set(*head, Some(receipt.index));
             }
         }
         let mark = queue.mark().await?;
@@ -68,6 +72,7 @@ impl Signing {
                 .await
                 .map_err(|_| AuditError::WorkerLost)??;
             self.sizes.insert(LogId::Directory, directory.size);
+            self.heads.set(directory, None);
         }
         let ordinary = || {
             mark.heads

@@ -406,7 +406,10 @@ async fn what_may_be_spooled_is_spooled_while_the_log_is_down_and_folded_in_once
         let audit = bed.open().await;
         let log = LogId::Tenant(tenant_id(1));
         let views = audit.read(&bed.cx(), &log, 0..9).await.unwrap();
-        let ids: Vec<String> = views.iter().map(|view| view.entry().unwrap().id).collect();
+        let entries = views.iter().map(|view| view.entry().unwrap());
+        // The reading before this one is on record, too.
+        let spooled = entries.filter(|entry| entry.code != "AUD-003");
+        let ids: Vec<String> = spooled.map(|entry| entry.id).collect();
         let expected: Vec<String> = events.iter().map(|event| event.id().to_string()).collect();
         assert_eq!(ids, expected);
         audit.close().await;

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::alerts::Notice;
 use super::disk::{Disk, SegmentFile};
-use super::index::{Index, Spot, count};
+use super::index::{Durable, Index, Spot, count};
 use super::queue::{Append, Budget, Job, NewLeaf};
 use super::recent::Recent;
 use crate::checkpoint::Checkpoint;
@@ -29,6 +29,7 @@ use crate::error::{AuditError, BatchFault};
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
 use crate::replay::{LogState, Replay};
+use crate::scan::Cursor;
 use crate::segment::{self, End, HEADER_BYTES, Header, Kind, padded, push_frame};
 use crate::service::Receipt;
 use crate::walk::Until;
@@ -203,7 +204,7 @@ impl Writer {
                 return refuse(appends, |_| AuditError::Poisoned);
             }
         }
-        self.publish(&staged);
+        self.publish(&staged, chain);
         self.offset += staged.frames.len();
         self.batch += 1;
         self.chain = chain;
@@ -410,18 +411,26 @@ impl Writer {
     }
 
     /// Shows readers what has become durable at the present offset.
-    fn publish(&self, staged: &Staged) {
+    fn publish(&self, staged: &Staged, chain: Digest) {
+        let end = Durable {
+            segment: self.segment,
+            cursor: Cursor {
+                offset: self.offset + staged.frames.len(),
+                batch: self.batch + 1,
+                chain,
+            },
+        };
         let place = |at: usize| u32::try_from(self.offset + at).unwrap_or(u32::MAX);
         let segment = u32::try_from(self.segment).unwrap_or(u32::MAX);
-        self.index
-            .publish(staged.spots.iter().map(|(log, at, length)| {
-                let spot = Spot {
-                    segment,
-                    offset: place(*at),
-                    length: *length,
-                };
-                (*log, spot)
-            }));
+        let spots = staged.spots.iter().map(|(log, at, length)| {
+            let spot = Spot {
+                segment,
+                offset: place(*at),
+                length: *length,
+            };
+            (*log, spot)
+        });
+        self.index.publish(spots, end);
     }
 
     fn raise(&self, alerts: Vec<(LogId, Alert)>) {
