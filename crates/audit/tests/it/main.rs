@@ -7,6 +7,8 @@ mod anchors;
 #[cfg(test)]
 mod appends;
 #[cfg(test)]
+mod archiving;
+#[cfg(test)]
 mod checkpoints;
 #[cfg(test)]
 mod corpora;
@@ -25,7 +27,11 @@ mod privacy;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod stores;
 #[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]

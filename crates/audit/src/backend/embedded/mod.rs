@@ -2,6 +2,8 @@
 
 mod alerts;
 mod disk;
+#[cfg(feature = "archive")]
+mod feed;
 mod index;
 mod open_log;
 mod opening;
@@ -39,6 +41,8 @@ use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
 use disk::FileDisk;
+#[cfg(feature = "archive")]
+pub(crate) use feed::SignedNow;
 use open_log::OpenLog;
 
 const APPEND: Operation = Operation::new("audit", "append");
