@@ -2,7 +2,7 @@
 //! failed, AUD-011 an unfinished tail was dropped, SEC-001 an alert was raised.
 //!
 //! They go straight into the log and never over the required lane. AUD-002 (stopped), AUD-003 (the
-//! trail was viewed), AUD-007 and AUD-008 (anchors) are not emitted yet.
+//! trail was viewed) and AUD-008 (a witness disagrees) are not emitted yet; AUD-007 is by the archive.
 
 use eonpro_core::event::Code;
 use eonpro_core::event::catalogue::{audit, security};
