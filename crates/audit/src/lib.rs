@@ -27,6 +27,8 @@
 //! ```
 
 mod alert;
+#[cfg(feature = "archive")]
+pub mod archive;
 mod backend;
 mod checkpoint;
 mod config;

@@ -9,6 +9,8 @@ mod anchors;
 #[cfg(test)]
 mod appends;
 #[cfg(test)]
+mod archiving;
+#[cfg(test)]
 mod checkpoints;
 #[cfg(test)]
 mod corpora;
@@ -37,7 +39,11 @@ mod publishing;
 #[cfg(test)]
 mod queries;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod stores;
 #[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod alerts;
 mod disk;
 mod entries;
+#[cfg(feature = "archive")]
+mod feed;
 mod heads;
 mod index;
 mod lookup;
@@ -48,6 +50,8 @@ use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
 use disk::FileDisk;
+#[cfg(feature = "archive")]
+pub(crate) use feed::SignedNow;
 use open_log::OpenLog;
 pub use pruning::Keeps;
 
