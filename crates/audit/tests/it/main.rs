@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod heads;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod merkle_vectors;
@@ -26,6 +28,8 @@ mod privacy;
 mod publishing;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! The log in a directory of its own: shared write-ahead segments, one writing thread, no server.
 
 mod alerts;
+mod conflict;
 mod disk;
+mod head_store;
 mod index;
 mod open_log;
 mod opening;
 mod queue;
 mod recent;
 mod recovery;
+#[cfg(test)]
+mod rotation_tests;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -39,6 +43,7 @@ use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
 use disk::FileDisk;
+pub use head_store::forget_head;
 use open_log::OpenLog;
 
 const APPEND: Operation = Operation::new("audit", "append");
@@ -102,6 +107,35 @@ impl EmbeddedAudit {
         let layout = Layout::new(dir);
         let disk = Box::new(FileDisk(layout.clone()));
         Ok(Self(opening::open(disk, layout, parts, config).await?))
+    }
+}
+
+impl EmbeddedAudit {
+    /// Signs with `next` from now on. The last act of the present key is a leaf of the directory log that
+    /// names the new one, so that whoever trusts the old key follows; the old key signs nothing more, and
+    /// never again. Open the log with the new signer from then on. For a system context.
+    ///
+    /// Appends go on meanwhile. Not cancellable: a dropped call goes on to its end.
+    ///
+    /// # Errors
+    /// [`AuditError::Denied`]; [`AuditError::Config`] for a key that signed this log before;
+    /// [`AuditError::Sign`] if one of the keys is out of reach: nothing has changed then. As
+    /// [`AuditLog::checkpoint`].
+    pub async fn rotate_key(
+        &self,
+        cx: &RequestContext,
+        next: Arc<dyn Signer>,
+    ) -> Result<DirectoryHead, AuditError> {
+        if cx.actor().kind != ActorKind::System {
+            return Err(AuditError::Denied);
+        }
+        let core = Arc::clone(&self.0);
+        core.open()?;
+        let rotated = task::outlive(async move {
+            let rotated = core.signing.lock().await.rotate(&core.queue, next).await;
+            core.note_corruption(rotated).await
+        });
+        rotated.await.unwrap_or(Err(AuditError::WorkerLost))
     }
 }
 
@@ -266,6 +300,8 @@ impl Component for EmbeddedAudit {
             Health::Unhealthy("a write failed twice: the log must be opened again")
         } else if self.0.corrupt.load(Ordering::Acquire) {
             Health::Unhealthy("the bytes on disk are not what was written")
+        } else if self.0.halted.get().is_some() {
+            Health::Unhealthy("the log is not the one that was signed: it signs nothing more")
         } else if stats.abandoned > 0 {
             Health::Degraded("a segment was given up after a failed write")
         } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use eonpro_core::RequestContext;
@@ -18,7 +18,7 @@ use super::alerts::Notice;
 use super::index::{Index, count};
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
-use super::signing::Signing;
+use super::signing::{Halt, Signing};
 use crate::alert::alert_for;
 use crate::checkpoint::Checkpoint;
 use crate::config::AuditConfig;
@@ -54,6 +54,9 @@ pub(super) struct OpenLog {
     pub(super) down: AtomicBool,
     /// Whether the bytes on disk were found to differ from what was written.
     pub(super) corrupt: AtomicBool,
+    /// Why nothing more is signed, and whether nothing is appended either.
+    pub(super) halted: OnceLock<Halt>,
+    pub(super) forked: AtomicBool,
     /// Entries since the last automatic checkpoint, and whether one is being made.
     pub(super) since_checkpoint: AtomicU64,
     pub(super) checkpointing: AtomicBool,
@@ -99,7 +102,7 @@ impl OpenLog {
         let event = events::started(&head);
         self.record(LogId::System, event, Outcome::Success).await?;
         match self.sign().await {
-            Err(AuditError::Sign(error)) => {
+            Err(error @ (AuditError::Sign(_) | AuditError::HeadStore(_))) => {
                 tracing::error!(%error, "the audit log starts with entries that are not signed");
                 Ok(())
             }
@@ -131,6 +134,7 @@ impl OpenLog {
         &self,
         result: Result<T, AuditError>,
     ) -> Result<T, AuditError> {
+        self.note_conflict(&result).await;
         if let Err(AuditError::Corrupt(error @ VerifyError::Tampered { .. })) = &result {
             self.corrupt.store(true, Ordering::Release);
             let event = events::failed(error);
@@ -168,7 +172,7 @@ impl OpenLog {
         if self.closed.load(Ordering::Acquire) {
             Err(AuditError::Closed)
         } else {
-            Ok(())
+            self.not_forked()
         }
     }
 
