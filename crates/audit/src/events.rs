@@ -1,8 +1,9 @@
 //! What audit records of itself: AUD-001 recording started, AUD-005 integrity verified, AUD-006 it
-//! failed, AUD-008 somebody knows another log, AUD-011 an unfinished tail was dropped, SEC-001 an alert was raised.
+//! failed, AUD-007 witnesses cosigned, AUD-008 somebody knows another log, AUD-011 an unfinished tail was
+//! dropped, SEC-001 an alert was raised.
 //!
-//! They go straight into the log and never over the required lane. AUD-002 (stopped), AUD-003 (the
-//! trail was viewed) and AUD-007 (anchored) are not emitted yet.
+//! They go straight into the log and never over the required lane. AUD-002 (stopped) and AUD-003 (the
+//! trail was viewed) are not emitted yet.
 
 use eonpro_core::event::catalogue::{audit, security};
 use eonpro_core::event::{Code, Digest};
@@ -14,6 +15,9 @@ use crate::head::HeadConflict;
 use crate::verify::Report;
 
 const VERIFIER: Code = Code::constant(concat!("eonpro-audit/", env!("CARGO_PKG_VERSION")));
+
+/// The rule of the alert that no quorum of witnesses cosigns.
+pub(crate) const OVERDUE: Code = Code::constant("audit.witness.overdue");
 
 fn code(text: String) -> Code {
     Code::new(text).unwrap_or(Code::constant("unnamed"))
@@ -60,6 +64,16 @@ pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
         },
         expected: None,
         found: None,
+    }
+}
+
+/// AUD-007: a quorum of witnesses cosigned `head`; the receipt is the note with their lines.
+pub(crate) fn anchored(head: &Checkpoint, receipt: Digest) -> audit::CheckpointAnchored {
+    audit::CheckpointAnchored {
+        tree_size: head.size,
+        root: head.root,
+        anchor: Code::constant("witness"),
+        receipt,
     }
 }
 

@@ -52,6 +52,7 @@ mod trail;
 mod verify;
 mod walk;
 mod wire;
+mod witness;
 
 pub use alert::alert_for;
 pub use backend::embedded::{AuditParts, EmbeddedAudit, forget_head};
@@ -66,3 +67,4 @@ pub use publish::{PublishError, Published, prove, publish};
 pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
 pub use verify::{Report, Unanchored, claimed_keys, followed_keys, verify, verify_anchored};
 pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};
+pub use witness::{Witness, WitnessError, Witnesses};

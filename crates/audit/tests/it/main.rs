@@ -31,8 +31,12 @@ mod restarts;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
+mod signers;
+#[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod witnesses;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod conflict;
+mod cosigning;
 mod disk;
 mod head_store;
 mod index;
@@ -133,7 +134,10 @@ impl EmbeddedAudit {
         core.open()?;
         let rotated = task::outlive(async move {
             let rotated = core.signing.lock().await.rotate(&core.queue, next).await;
-            core.note_corruption(rotated).await
+            match core.note_corruption(rotated).await {
+                Ok(_) => core.sign().await,
+                Err(error) => Err(error),
+            }
         });
         rotated.await.unwrap_or(Err(AuditError::WorkerLost))
     }
@@ -302,6 +306,8 @@ impl Component for EmbeddedAudit {
             Health::Unhealthy("the bytes on disk are not what was written")
         } else if self.0.halted.get().is_some() {
             Health::Unhealthy("the log is not the one that was signed: it signs nothing more")
+        } else if self.0.overdue.load(Ordering::Acquire) {
+            Health::Degraded("too few witnesses cosign the log")
         } else if stats.abandoned > 0 {
             Health::Degraded("a segment was given up after a failed write")
         } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {

@@ -15,6 +15,7 @@ use futures_util::future::{Either, select, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::alerts::Notice;
+use super::cosigning::Round;
 use super::index::{Index, count};
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
@@ -57,6 +58,9 @@ pub(super) struct OpenLog {
     /// Why nothing more is signed, and whether nothing is appended either.
     pub(super) halted: OnceLock<Halt>,
     pub(super) forked: AtomicBool,
+    /// Whether a quorum of witnesses is missing, and for too long.
+    pub(super) short: AtomicBool,
+    pub(super) overdue: AtomicBool,
     /// Entries since the last automatic checkpoint, and whether one is being made.
     pub(super) since_checkpoint: AtomicU64,
     pub(super) checkpointing: AtomicBool,
@@ -125,7 +129,17 @@ impl OpenLog {
 
     /// Signs what grew. If the disk is found to differ, that is on record, as far as it can be.
     pub(super) async fn sign(&self) -> Result<DirectoryHead, AuditError> {
-        let signed = self.signing.lock().await.checkpoint(&self.queue).await;
+        let (signed, round) = {
+            let mut signing = self.signing.lock().await;
+            match signing.checkpoint(&self.queue).await {
+                Ok(head) => (Ok(head), signing.cosign(&self.index).await),
+                Err(error) => (Err(error), Ok(Round::Quiet)),
+            }
+        };
+        if let Ok(round) = &round {
+            self.note_round(round).await;
+        }
+        let signed = signed.and_then(|head| round.map(|_| head));
         self.note_corruption(signed).await
     }
 

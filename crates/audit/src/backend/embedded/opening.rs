@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::AuditParts;
 use super::alerts;
 use super::conflict;
+use super::cosigning::{self, Cosigning};
 use super::disk::Disk;
 use super::head_store::{self, HeadStore};
 use super::open_log::{Ending, OpenLog};
@@ -47,6 +48,9 @@ pub(super) async fn open(
         dropped,
         spooled,
     } = recovered;
+    let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
+    let asked = cosigning.round(&head, &layout, &index).await;
+    conflict::alerted(asked, &parts).await?;
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -81,6 +85,7 @@ pub(super) async fn open(
         walk: Some(walk),
         heads,
         head,
+        cosigning,
         halted: None,
     };
     let log = Arc::new_cyclic(|weak| OpenLog {
@@ -102,6 +107,8 @@ pub(super) async fn open(
         corrupt: AtomicBool::new(false),
         halted: OnceLock::new(),
         forked: AtomicBool::new(false),
+        short: AtomicBool::new(false),
+        overdue: AtomicBool::new(false),
         since_checkpoint: AtomicU64::new(0),
         checkpointing: AtomicBool::new(false),
         notices,
@@ -110,6 +117,10 @@ pub(super) async fn open(
             alerts: alerts::start(weak.clone(), parts.alerts, noticed),
         })),
     });
+    if let Some(witnesses) = &log.config.witnesses {
+        let clock = Arc::clone(&log.clock);
+        cosigning::keep_asking(Arc::downgrade(&log), witnesses, clock);
+    }
     log.begin(spooled, dropped).await?;
     Ok(log)
 }

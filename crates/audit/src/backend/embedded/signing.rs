@@ -10,7 +10,9 @@ use eonpro_core::event::Digest;
 use eonpro_core::port::Signer;
 use eonpro_core::task;
 
+use super::cosigning::{Cosigning, Round};
 use super::head_store::HeadStore;
+use super::index::Index;
 use super::queue::{NewLeaf, Queue};
 use super::writer::Mark;
 use crate::checkpoint::{Checkpoint, VerifyingKey};
@@ -40,6 +42,7 @@ pub(super) struct Signing {
     pub(super) heads: HeadStore,
     /// The published head of the directory log.
     pub(super) head: Checkpoint,
+    pub(super) cosigning: Cosigning,
     /// Why nothing more is signed.
     pub(super) halted: Option<Halt>,
 }
@@ -116,6 +119,16 @@ impl Signing {
             .await
             .map_err(|_| AuditError::WorkerLost)??;
         self.checkpoint(queue).await
+    }
+
+    /// Asks the witnesses about the published head.
+    pub(super) async fn cosign(&mut self, index: &Arc<Index>) -> Result<Round, AuditError> {
+        let head = self.head;
+        let round = self.cosigning.round(&head, &self.layout, index).await;
+        if let Err(error) = &round {
+            self.halted = Halt::of(error);
+        }
+        round
     }
 
     async fn sign_grown(&mut self, queue: &Queue) -> Result<DirectoryHead, AuditError> {
