@@ -25,7 +25,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use eonpro::audit::{
-    Checkpoint, CheckpointError, Report, VerifyError, VerifyingKey, claimed_keys, verify_anchored,
+    Checkpoint, CheckpointError, Report, VerifyError, VerifyingKey, claimed_keys, followed_keys,
+    verify_anchored,
 };
 
 use crate::args::{Args, Subject, USAGE};
@@ -72,7 +73,7 @@ fn run(args: &Args) -> Finding {
 fn check(dir: &Path, args: &Args) -> Result<Finding, Finding> {
     let keys = match args.keys.is_empty() {
         true => claimed_keys(dir).map_err(|error| failed(&error))?,
-        false => args.keys.clone(),
+        false => followed_keys(dir, &args.keys).map_err(|error| failed(&error))?,
     };
     let anchors = args.anchors.iter().map(|path| anchor(path, &keys));
     let anchors = anchors.collect::<Result<Vec<_>, _>>()?;

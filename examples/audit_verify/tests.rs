@@ -77,13 +77,15 @@ async fn a_log_rewritten_whole_is_caught_by_one_anchor_and_by_nothing_without() 
     fs::copy(log.join("checkpoint"), &kept).unwrap();
     let anchor = ["--anchor", text(&kept)];
 
-    // With the real key, and under a key of the forger's own.
+    // With the real key, and under a key of the forger's own; and with a state that knows of nothing.
     for forget_key in [false, true] {
-        fs::remove_dir_all(&log).unwrap();
-        if forget_key {
-            fs::remove_file(data.join("keys/audit.key")).unwrap();
+        let forged = home.path().join(format!("forged-{forget_key}"));
+        if !forget_key {
+            fs::create_dir_all(forged.join("keys")).unwrap();
+            let key = "keys/audit.key";
+            fs::copy(data.join(key), forged.join(key)).unwrap();
         }
-        written(&data).await;
+        let (log, _) = written(&forged).await;
         let dir = text(&log);
         assert_eq!(found(&[dir]).code, 3);
         let caught = found(&[dir, anchor[0], anchor[1]]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::checkpoint::VerifyingKey;
 use crate::error::AuditError;
 use crate::segment::MAX_PAYLOAD;
+use crate::witness::Witnesses;
 
 const MIB: usize = 1024 * 1024;
 const GIB: usize = 1024 * MIB;
@@ -51,6 +52,8 @@ pub struct AuditConfig {
     pub spool_entries: usize,
     /// Keys that signed earlier checkpoints. The signer's own key is always accepted.
     pub previous_keys: Vec<VerifyingKey>,
+    /// Who cosigns the heads of the directory log, if somebody does.
+    pub witnesses: Option<Witnesses>,
 }
 
 impl Default for AuditConfig {
@@ -73,6 +76,7 @@ impl Default for AuditConfig {
             alert_drain: Duration::from_secs(5),
             spool_entries: 10_000,
             previous_keys: Vec::new(),
+            witnesses: None,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use eonpro_core::error::{Classify, ErrorKind, Source, Status};
-use eonpro_core::port::{SealError, SignError};
+use eonpro_core::port::{KvError, SealError, SignError};
 
 use crate::fault::VerifyError;
+use crate::head::HeadConflict;
 use crate::merkle::ProofError;
 use crate::retention::{HoldError, PruneRefusal};
 
@@ -83,6 +84,19 @@ pub enum AuditError {
     /// The bytes on disk are not what was written and signed.
     #[error("audit log is corrupt: {0}")]
     Corrupt(#[from] VerifyError),
+    /// The directory is behind a head that was kept elsewhere: it was put back to an older state.
+    /// Nothing was written.
+    #[error("audit log was put back to an older state: {0}")]
+    RolledBack(Box<HeadConflict>),
+    /// Another log than this one was signed as ours. Nothing was written.
+    #[error("another audit log was signed as this one: {0}")]
+    Fork(Box<HeadConflict>),
+    /// The store of the last signed head is out of reach. Nothing was signed.
+    #[error("store of the last signed head is out of reach")]
+    HeadStore(#[source] KvError),
+    /// What is stored as the last signed head is none, or no known key signed it.
+    #[error("stored head of the audit log is malformed or of an unknown key")]
+    HeadMalformed,
     /// A field could not be sealed. Nothing was written.
     #[error("audit field could not be sealed")]
     Seal(#[from] SealError),
@@ -153,7 +167,10 @@ impl Classify for AuditError {
             Self::Denied => ErrorKind::PermissionDenied,
             Self::Locked => ErrorKind::Conflict,
             Self::Config(_) => ErrorKind::Config,
-            Self::Corrupt(_) => ErrorKind::Integrity,
+            Self::Corrupt(_) | Self::RolledBack(_) | Self::Fork(_) | Self::HeadMalformed => {
+                ErrorKind::Integrity
+            }
+            Self::HeadStore(error) => error.kind(),
             Self::Hold(error) => error.kind(),
             Self::Refused(PruneRefusal::Approvals) => ErrorKind::PermissionDenied,
             Self::Refused(_) => ErrorKind::Conflict,
@@ -165,9 +182,11 @@ impl Classify for AuditError {
 
     fn status(&self) -> Status {
         match self {
-            Self::Overloaded { .. } | Self::NoRoom(_) | Self::Index(_) | Self::Sign(_) => {
-                Status::Temporary
-            }
+            Self::Overloaded { .. }
+            | Self::NoRoom(_)
+            | Self::Index(_)
+            | Self::Sign(_)
+            | Self::HeadStore(_) => Status::Temporary,
             Self::Closed | Self::Poisoned | Self::Down | Self::WorkerLost => Status::Persistent,
             Self::Spool(_) | Self::Io(_) => Status::Persistent,
             Self::Seal(error) => error.status(),

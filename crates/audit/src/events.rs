@@ -1,17 +1,22 @@
-//! What audit records of itself: AUD-001 recording started, AUD-003 the trail was viewed, AUD-005 integrity verified, AUD-006 it
-//! failed, AUD-011 an unfinished tail was dropped, SEC-001 an alert was raised.
+//! What audit records of itself: AUD-001 recording started, AUD-003 the trail was viewed, AUD-005 integrity
+//! verified, AUD-006 it failed, AUD-007 witnesses cosigned, AUD-008 somebody knows another log, AUD-011 an
+//! unfinished tail was dropped, SEC-001 an alert was raised.
 //!
 //! They go straight into the log and never over the required lane.
 
-use eonpro_core::event::Code;
 use eonpro_core::event::catalogue::{audit, security};
+use eonpro_core::event::{Code, Digest};
 use eonpro_core::port::Alert;
 
 use crate::checkpoint::Checkpoint;
 use crate::fault::{Fault, Place, VerifyError};
+use crate::head::HeadConflict;
 use crate::verify::Report;
 
 const VERIFIER: Code = Code::constant(concat!("eonpro-audit/", env!("CARGO_PKG_VERSION")));
+
+/// The rule of the alert that no quorum of witnesses cosigns.
+pub(crate) const OVERDUE: Code = Code::constant("audit.witness.overdue");
 
 fn code(text: String) -> Code {
     Code::new(text).unwrap_or(Code::constant("unnamed"))
@@ -67,6 +72,28 @@ pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
         },
         expected: None,
         found: None,
+    }
+}
+
+/// AUD-007: a quorum of witnesses cosigned `head`; the receipt is the note with their lines.
+pub(crate) fn anchored(head: &Checkpoint, receipt: Digest) -> audit::CheckpointAnchored {
+    audit::CheckpointAnchored {
+        tree_size: head.size,
+        root: head.root,
+        anchor: Code::constant("witness"),
+        receipt,
+    }
+}
+
+/// AUD-008: somebody outside of the directory knows another log than ours. A root that was not told is
+/// all zeros.
+pub(crate) fn conflict(conflict: &HeadConflict) -> audit::WitnessConflict {
+    audit::WitnessConflict {
+        witness: code(conflict.keeper.to_string()),
+        witness_size: conflict.kept_size,
+        witness_root: conflict.kept_root.unwrap_or(Digest::from_bytes([0; 32])),
+        own_size: conflict.own.size,
+        own_root: conflict.own.root,
     }
 }
 

@@ -39,6 +39,7 @@ mod facts;
 mod fault;
 #[cfg(test)]
 mod forgeries;
+mod head;
 mod hex;
 mod layout;
 mod log_id;
@@ -53,17 +54,20 @@ mod segment;
 mod service;
 mod spool;
 pub mod tlog;
+mod trail;
 mod verify;
 mod walk;
 mod wire;
+mod witness;
 
 pub use alert::alert_for;
-pub use backend::embedded::{AuditParts, EmbeddedAudit, Keeps};
+pub use backend::embedded::{AuditParts, EmbeddedAudit, Keeps, forget_head};
 pub use backend::key_file::{KeyFileError, KeyFileSigner};
 pub use checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 pub use config::AuditConfig;
 pub use error::{AuditError, BatchFault, Written};
 pub use fault::{Fault, Place, VerifyError};
+pub use head::{HeadConflict, Keeper};
 pub use log_id::LogId;
 pub use page::{Hit, Page, offline_proof};
 pub use publish::{PublishError, Published, prove, publish};
@@ -73,5 +77,6 @@ pub use retention::{
     PrunedLog, RetentionClass, RetentionError, RetentionPolicy,
 };
 pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
-pub use verify::{Report, Unanchored, claimed_keys, verify, verify_anchored};
+pub use verify::{Report, Unanchored, claimed_keys, followed_keys, verify, verify_anchored};
 pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};
+pub use witness::{Witness, WitnessError, Witnesses};

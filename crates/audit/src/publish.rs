@@ -23,6 +23,7 @@ use crate::tlog::{
     Bundle, FULL, Note, OfflineProof, OfflineProofError, Tile, TileError, TileHashes,
     TileReadError, TileReader, write_bundle,
 };
+use crate::trail::{KeyChange, Trail};
 use crate::verify::verify_until;
 use crate::walk::{Walk, signed_points};
 
@@ -113,15 +114,15 @@ impl From<TileReadError<io::Error>> for PublishError {
 pub fn publish(dir: &Path, keys: &[VerifyingKey], to: &Path) -> Result<Published, PublishError> {
     let layout = Layout::new(dir);
     layout.segments()?;
-    let (signed, head) = signed_points(&layout, keys, None)?;
+    let (signed, head, trail) = signed_points(&layout, keys, None)?;
     let sizes = signed.sizes_under(&head);
-    let before = published_heads(&sizes, keys, to)?;
+    let before = published_heads(&sizes, trail.keys(), to)?;
     let anchors: Vec<Checkpoint> = before.values().copied().collect();
     verify_until(&layout, keys, None, &anchors)?;
 
     let mut draft = Draft {
         layout: &layout,
-        keys,
+        trail: &trail,
         to,
         sizes: &sizes,
         logs: BTreeMap::new(),
@@ -186,7 +187,7 @@ fn checkpoint(
 /// What is being published.
 struct Draft<'a> {
     layout: &'a Layout,
-    keys: &'a [VerifyingKey],
+    trail: &'a Trail,
     to: &'a Path,
     /// How far each log goes.
     sizes: &'a BTreeMap<LogId, u64>,
@@ -205,18 +206,28 @@ impl Draft<'_> {
         let spot = Spot::of(segment, taken);
         if taken.log == LogId::Directory {
             let bytes = spot.read(self.layout)?;
-            let point = directory_leaf(&bytes, taken.index, self.keys)?;
-            if self.sizes.get(&point.log) == Some(&point.size) {
-                let note = String::from_utf8(bytes);
-                let note = note.map_err(|_| CheckpointError::Malformed)?;
-                self.notes.insert(point.log, note);
-            }
+            self.name_head(bytes, taken.index)?;
         }
         let (to, log) = (self.to, taken.log);
         let files = self.logs.entry(log);
         let files = files.or_insert_with(|| LogFiles::new(to, log));
         let there = taken.bytes == LeafBytes::There;
         files.take(self.layout, taken.leaf, there.then_some(spot))
+    }
+}
+
+impl Draft<'_> {
+    /// Keeps a leaf of the directory log that is the last head of a log. A change of keys is none.
+    fn name_head(&mut self, leaf: Vec<u8>, index: u64) -> Result<(), PublishError> {
+        if KeyChange::is_one(&leaf) {
+            return Ok(());
+        }
+        let point = directory_leaf(&leaf, index, &self.trail.at(index))?;
+        if self.sizes.get(&point.log) == Some(&point.size) {
+            let note = String::from_utf8(leaf).map_err(|_| CheckpointError::Malformed)?;
+            self.notes.insert(point.log, note);
+        }
+        Ok(())
     }
 }
 

@@ -97,6 +97,19 @@ pub fn claimed_keys(dir: &Path) -> Result<Vec<VerifyingKey>, VerifyError> {
     read_claim(&layout)
 }
 
+/// The keys that may be trusted with the log in `dir` by somebody who trusts `keys`: these, and those to
+/// which they handed over, or which handed over to them, oldest first. Read anchors with them. Reads only;
+/// blocks.
+///
+/// # Errors
+/// As [`verify()`], as far as the signed heads of the directory log go.
+pub fn followed_keys(dir: &Path, keys: &[VerifyingKey]) -> Result<Vec<VerifyingKey>, VerifyError> {
+    let layout = Layout::new(dir);
+    layout.segments()?;
+    let (_, _, trail) = signed_points(&layout, keys, None)?;
+    Ok(trail.keys().to_vec())
+}
+
 /// Whether the log names only keys that are known.
 pub(crate) fn check_claim(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), VerifyError> {
     match read_claim(layout)?.iter().all(|key| keys.contains(key)) {
@@ -125,8 +138,8 @@ pub(crate) fn verify_until(
     anchors: &[Checkpoint],
 ) -> Result<Report, VerifyError> {
     layout.stray()?;
-    check_claim(layout, keys)?;
-    let (mut signed, directory) = signed_points(layout, keys, until)?;
+    let (mut signed, directory, trail) = signed_points(layout, keys, until)?;
+    check_claim(layout, trail.keys())?;
     let (checkpoints, sizes) = (signed.count(), signed.sizes());
     for anchor in anchors {
         let last = anchor.size.saturating_sub(1);

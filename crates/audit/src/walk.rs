@@ -11,6 +11,7 @@ use crate::replay::{Replay, Signed, Taken, directory_leaf};
 use crate::retention;
 use crate::scan::Cursor;
 use crate::segment::{self, Frame, HEADER_BYTES, Kind, Pruned};
+use crate::trail::{KeyChange, Trail};
 
 /// A place up to which everything is known to be durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +181,8 @@ impl Walk {
     }
 }
 
-/// The signed checkpoints in a directory: all leaves of the directory log, and its own head.
+/// The signed checkpoints in a directory: all leaves of the directory log, and its own head; and whose
+/// signatures count, which begins with `keys` and follows the changes of keys.
 ///
 /// Reads frames by their checksums alone and stops at the first that is damaged: the walk that
 /// follows names the damage. A checkpoint counts once its batch is complete.
@@ -188,9 +190,57 @@ pub(crate) fn signed_points(
     layout: &Layout,
     keys: &[VerifyingKey],
     until: Option<Until>,
-) -> Result<(Signed, Checkpoint), VerifyError> {
+) -> Result<(Signed, Checkpoint, Trail), VerifyError> {
+    match follow(layout, Trail::new(keys), until) {
+        Err(VerifyError::Tampered {
+            fault: Fault::Signature,
+            ..
+        }) => {}
+        other => return other,
+    }
+    // Perhaps the keys at hand are heirs of those that signed the beginning.
+    let mut changes = Vec::new();
+    directory_leaves(layout, until, |_, payload| {
+        let change = std::str::from_utf8(payload).ok();
+        changes.extend(change.and_then(KeyChange::open));
+        Ok(())
+    })?;
+    follow(layout, Trail::with_predecessors(keys, &changes), until)
+}
+
+fn follow(
+    layout: &Layout,
+    mut trail: Trail,
+    until: Option<Until>,
+) -> Result<(Signed, Checkpoint, Trail), VerifyError> {
     let mut signed = Signed::default();
     signed.under_way = retention::read_under_way(layout)?;
+    directory_leaves(layout, until, |index, payload| {
+        let fault = |fault| VerifyError::tampered(Place::entry(LogId::Directory, index), fault);
+        let point = if KeyChange::is_one(payload) {
+            let change = std::str::from_utf8(payload).ok().and_then(KeyChange::open);
+            let change = change.ok_or_else(|| fault(Fault::Signature))?;
+            trail.take(change, index).map_err(fault)?;
+            change.at
+        } else {
+            directory_leaf(payload, index, trail.present())?
+        };
+        signed.add_leaf(&point).map_err(fault)
+    })?;
+    let head = directory_head(layout, &trail)?;
+    let place = Place::file(CHECKPOINT, 0);
+    signed
+        .add(&head)
+        .map_err(|fault| VerifyError::tampered(place, fault))?;
+    Ok((signed, head, trail))
+}
+
+/// Tells `seen` the index and the bytes of each leaf of the directory log whose batch is complete.
+fn directory_leaves(
+    layout: &Layout,
+    until: Option<Until>,
+    mut seen: impl FnMut(u64, &[u8]) -> Result<(), VerifyError>,
+) -> Result<(), VerifyError> {
     let segments = match until {
         Some(until) => until.segment,
         None => layout.segments()?,
@@ -211,24 +261,15 @@ pub(crate) fn signed_points(
             if frame.kind == Kind::Declare && frame.payload == directory_origin().as_bytes() {
                 directory = Some(frame.log);
             } else if frame.kind == Kind::Leaf && Some(frame.log) == directory {
-                let point = directory_leaf(frame.payload, frame.index, keys)?;
-                pending.push((frame.index, point));
+                pending.push((frame.index, frame.payload));
             } else if frame.kind == Kind::End {
-                for (index, point) in pending.drain(..) {
-                    let place = Place::entry(LogId::Directory, index);
-                    signed
-                        .add_leaf(&point)
-                        .map_err(|fault| VerifyError::tampered(place, fault))?;
+                for (index, payload) in pending.drain(..) {
+                    seen(index, payload)?;
                 }
             }
         }
     }
-    let head = directory_head(layout, keys)?;
-    let place = Place::file(CHECKPOINT, 0);
-    signed
-        .add(&head)
-        .map_err(|fault| VerifyError::tampered(place, fault))?;
-    Ok((signed, head))
+    Ok(())
 }
 
 fn directory_origin() -> String {
@@ -237,14 +278,13 @@ fn directory_origin() -> String {
 
 /// The signed head of the directory log. It is there from the first moment, so that taking it away
 /// is no way to make signed entries unsigned.
-pub(crate) fn directory_head(
-    layout: &Layout,
-    keys: &[VerifyingKey],
-) -> Result<Checkpoint, VerifyError> {
+pub(crate) fn directory_head(layout: &Layout, trail: &Trail) -> Result<Checkpoint, VerifyError> {
     let fault = |fault| VerifyError::tampered(Place::file(CHECKPOINT, 0), fault);
     let text = layout.read_checkpoint()?;
     let text = text.ok_or_else(|| fault(Fault::Missing))?;
-    match Checkpoint::open(&text, keys) {
+    // A key that has handed over signed heads up to then.
+    let size = Checkpoint::unverified(&text).map_or(0, |head| head.size);
+    match Checkpoint::open(&text, &trail.at(size)) {
         Ok(head) if head.log == LogId::Directory => Ok(head),
         Ok(_) | Err(CheckpointError::Malformed) => Err(fault(Fault::Checkpoint)),
         Err(CheckpointError::Signature) => Err(fault(Fault::Signature)),

@@ -18,7 +18,7 @@ use crate::log_id::LogId;
 use crate::replay::{LeafBytes, Taken};
 use crate::segment::{Frame, Kind};
 use crate::verify::{nothing_signed_is_missing, what_is_pruned_was_announced};
-use crate::walk::{Until, Walk, directory_head, signed_points};
+use crate::walk::{Until, Walk, signed_points};
 use crate::wire::{Entry, Leaf};
 
 /// How many ranges of a log go at once; the rest goes the next time.
@@ -57,14 +57,13 @@ struct OfLog {
 impl Surveyor {
     /// Verifies the log up to `until` and says what may go. Blocks.
     pub(crate) fn survey(&self) -> Result<Result<Survey, PruneRefusal>, VerifyError> {
-        let (mut signed, _) = signed_points(&self.layout, &self.keys, Some(self.until))?;
+        let (mut signed, head, _) = signed_points(&self.layout, &self.keys, Some(self.until))?;
         for anchor in &self.anchors {
             let place = Place::entry(anchor.log, anchor.size.saturating_sub(1));
             signed
                 .add_anchor(anchor)
                 .map_err(|fault| VerifyError::tampered(place, fault))?;
         }
-        let head = directory_head(&self.layout, &self.keys)?;
         let mut limits: HashMap<LogId, u64> = HashMap::new();
         for (log, size) in signed.sizes_under(&head) {
             let anchored = if self.anchors.is_empty() {

@@ -120,6 +120,20 @@ impl House {
     }
 }
 
+/// Copies a directory.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
 /// All bytes of all files below `dir`.
 pub(crate) fn every_byte(dir: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -19,6 +19,8 @@ mod crash;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod heads;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod index_file;
@@ -43,6 +45,10 @@ mod replicas;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
+mod signers;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod tamper_campaign;
@@ -50,3 +56,5 @@ mod tamper_campaign;
 mod tampering;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod witnesses;

@@ -137,6 +137,7 @@ async fn another_log_is_not_published_over_one_that_is() {
     run(&house).unwrap();
     let before = files(&published(&house));
     fs::remove_dir_all(house.log()).unwrap();
+    eonpro_audit::forget_head(&*house.state).await.unwrap();
     append(&house, 1, 4).await;
     match run(&house) {
         Err(PublishError::Log(VerifyError::Tampered { fault, .. })) => {

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::error::AuditError;
 use crate::layout::Layout;
 use crate::log_id::LogId;
-use crate::walk::{Until, directory_head};
+use crate::walk::Until;
 
 /// A log directory at a moment when everything in it was signed.
 #[derive(Debug)]
@@ -48,13 +48,12 @@ impl Signing {
         self.checkpoint(queue).await?;
         let until = queue.mark().await?.until;
         // Nobody else replaces the file while the lock on this is held.
-        let head = directory_head(&self.layout, &self.keys)?;
         let note = self.layout.read_checkpoint()?.unwrap_or_default();
         Ok(SignedNow {
             layout: self.layout.clone(),
             keys: self.keys.clone(),
             until,
-            head,
+            head: self.head,
             note,
         })
     }

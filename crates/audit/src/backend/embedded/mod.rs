@@ -1,10 +1,13 @@
 //! The log in a directory of its own: shared write-ahead segments, one writing thread, no server.
 
 mod alerts;
+mod conflict;
+mod cosigning;
 mod disk;
 mod entries;
 #[cfg(feature = "archive")]
 mod feed;
+mod head_store;
 mod heads;
 mod index;
 mod lookup;
@@ -17,6 +20,8 @@ mod queue;
 mod reading;
 mod recent;
 mod recovery;
+#[cfg(test)]
+mod rotation_tests;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -52,6 +57,7 @@ use crate::wire::EntryView;
 use disk::FileDisk;
 #[cfg(feature = "archive")]
 pub(crate) use feed::SignedNow;
+pub use head_store::forget_head;
 use open_log::OpenLog;
 pub use pruning::Keeps;
 
@@ -119,6 +125,38 @@ impl EmbeddedAudit {
         let layout = Layout::new(dir);
         let disk = Box::new(FileDisk(layout.clone()));
         Ok(Self(opening::open(disk, layout, parts, config).await?))
+    }
+}
+
+impl EmbeddedAudit {
+    /// Signs with `next` from now on. The last act of the present key is a leaf of the directory log that
+    /// names the new one, so that whoever trusts the old key follows; the old key signs nothing more, and
+    /// never again. Open the log with the new signer from then on. For a system context.
+    ///
+    /// Appends go on meanwhile. Not cancellable: a dropped call goes on to its end.
+    ///
+    /// # Errors
+    /// [`AuditError::Denied`]; [`AuditError::Config`] for a key that signed this log before;
+    /// [`AuditError::Sign`] if one of the keys is out of reach: nothing has changed then. As
+    /// [`AuditLog::checkpoint`].
+    pub async fn rotate_key(
+        &self,
+        cx: &RequestContext,
+        next: Arc<dyn Signer>,
+    ) -> Result<DirectoryHead, AuditError> {
+        if cx.actor().kind != ActorKind::System {
+            return Err(AuditError::Denied);
+        }
+        let core = Arc::clone(&self.0);
+        core.open()?;
+        let rotated = task::outlive(async move {
+            let rotated = core.signing.lock().await.rotate(&core.queue, next).await;
+            match core.note_corruption(rotated).await {
+                Ok(_) => core.sign().await,
+                Err(error) => Err(error),
+            }
+        });
+        rotated.await.unwrap_or(Err(AuditError::WorkerLost))
     }
 }
 
@@ -306,6 +344,10 @@ impl Component for EmbeddedAudit {
             Health::Unhealthy("a write failed twice: the log must be opened again")
         } else if self.0.corrupt.load(Ordering::Acquire) {
             Health::Unhealthy("the bytes on disk are not what was written")
+        } else if self.0.halted.get().is_some() {
+            Health::Unhealthy("the log is not the one that was signed: it signs nothing more")
+        } else if self.0.overdue.load(Ordering::Acquire) {
+            Health::Degraded("too few witnesses cosign the log")
         } else if stats.abandoned > 0 {
             Health::Degraded("a segment was given up after a failed write")
         } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use eonpro_core::RequestContext;
@@ -15,6 +15,7 @@ use futures_util::future::{Either, select, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::alerts::Notice;
+use super::cosigning::Round;
 use super::entries::Entries;
 use super::heads::Heads;
 use super::index::{Index, count};
@@ -22,9 +23,9 @@ use super::lookup::Lookup;
 use super::pruning::Retention;
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
-use super::signing::Signing;
+use super::signing::{Halt, Signing};
 use crate::alert::alert_for;
-use crate::checkpoint::{Checkpoint, VerifyingKey};
+use crate::checkpoint::Checkpoint;
 use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
@@ -53,8 +54,6 @@ pub(super) struct OpenLog {
     pub(super) index: Arc<Index>,
     pub(super) lookup: Lookup,
     pub(super) heads: Arc<Heads>,
-    /// Those that may have signed.
-    pub(super) keys: Vec<VerifyingKey>,
     pub(super) signing: tokio::sync::Mutex<Signing>,
     pub(super) spool: Mutex<Option<Spool>>,
     pub(super) retention: Retention,
@@ -62,6 +61,12 @@ pub(super) struct OpenLog {
     pub(super) down: AtomicBool,
     /// Whether the bytes on disk were found to differ from what was written.
     pub(super) corrupt: AtomicBool,
+    /// Why nothing more is signed, and whether nothing is appended either.
+    pub(super) halted: OnceLock<Halt>,
+    pub(super) forked: AtomicBool,
+    /// Whether a quorum of witnesses is missing, and for too long.
+    pub(super) short: AtomicBool,
+    pub(super) overdue: AtomicBool,
     /// Entries since the last automatic checkpoint, and whether one is being made.
     pub(super) since_checkpoint: AtomicU64,
     pub(super) checkpointing: AtomicBool,
@@ -107,7 +112,7 @@ impl OpenLog {
         let event = events::started(&head);
         self.record(LogId::System, event, Outcome::Success).await?;
         match self.sign().await {
-            Err(AuditError::Sign(error)) => {
+            Err(error @ (AuditError::Sign(_) | AuditError::HeadStore(_))) => {
                 tracing::error!(%error, "the audit log starts with entries that are not signed");
                 Ok(())
             }
@@ -130,7 +135,17 @@ impl OpenLog {
 
     /// Signs what grew. If the disk is found to differ, that is on record, as far as it can be.
     pub(super) async fn sign(&self) -> Result<DirectoryHead, AuditError> {
-        let signed = self.signing.lock().await.checkpoint(&self.queue).await;
+        let (signed, round) = {
+            let mut signing = self.signing.lock().await;
+            match signing.checkpoint(&self.queue).await {
+                Ok(head) => (Ok(head), signing.cosign(&self.index).await),
+                Err(error) => (Err(error), Ok(Round::Quiet)),
+            }
+        };
+        if let Ok(round) = &round {
+            self.note_round(round).await;
+        }
+        let signed = signed.and_then(|head| round.map(|_| head));
         self.note_corruption(signed).await
     }
 
@@ -139,6 +154,7 @@ impl OpenLog {
         &self,
         result: Result<T, AuditError>,
     ) -> Result<T, AuditError> {
+        self.note_conflict(&result).await;
         if let Err(AuditError::Corrupt(error @ VerifyError::Tampered { .. })) = &result {
             self.corrupt.store(true, Ordering::Release);
             let event = events::failed(error);
@@ -176,7 +192,7 @@ impl OpenLog {
         if self.closed.load(Ordering::Acquire) {
             Err(AuditError::Closed)
         } else {
-            Ok(())
+            self.not_forked()
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a directory to an open log: recover it, start the writer, record the beginning.
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use eonpro_core::port::Signer;
 use eonpro_core::task;
@@ -9,21 +9,24 @@ use tokio::sync::mpsc;
 
 use super::AuditParts;
 use super::alerts;
+use super::conflict;
+use super::cosigning::{self, Cosigning};
 use super::disk::Disk;
+use super::head_store::{self, HeadStore};
 use super::heads::Heads;
 use super::lookup::Lookup;
 use super::open_log::{Ending, OpenLog};
 use super::pruning::Retention;
 use super::queue::Queue;
 use super::recovery::{Recovered, prepare, recover};
-use super::signing::{Signing, empty_directory};
+use super::signing::{Signing, empty_directory, name_keys};
 use super::writer::Writer;
 use crate::checkpoint::VerifyingKey;
 use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
+use crate::head::HeadConflict;
 use crate::layout::{self, Layout};
-use crate::log_id::LogId;
 
 /// Opens the log of `layout`, writing through `disk`.
 pub(super) async fn open(
@@ -36,15 +39,21 @@ pub(super) async fn open(
     let mut keys = config.previous_keys.clone();
     keys.push(parts.verifying_key());
     let lock = in_background(&layout, |layout| prepare(&layout)).await?;
-    sign_first_head(&layout, &*parts.signer, &keys).await?;
+    let opened = judge(&layout, &parts, &keys, &config).await;
+    let (recovered, store) = conflict::alerted(opened, &parts).await?;
     let Recovered {
         walk,
         signed,
+        head,
+        trail,
         index,
         recent,
         dropped,
         spooled,
-    } = recovered(&layout, &keys, &config).await?;
+    } = recovered;
+    let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
+    let asked = cosigning.round(&head, &layout, &index).await;
+    conflict::alerted(asked, &parts).await?;
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -70,21 +79,24 @@ pub(super) async fn open(
     let writer = std::thread::Builder::new()
         .name("eonpro-audit".to_owned())
         .spawn(move || writer.run(&todo))?;
-    let heads = Arc::new(Heads::new(&signed));
+    let heads = Arc::new(Heads::new(&signed, trail.keys()));
     let signing = Signing {
         layout: layout.clone(),
         signer: parts.signer,
-        keys: keys.clone(),
+        keys: trail.keys().to_vec(),
         batch_entries: config.batch_entries,
         sizes: signed.sizes(),
         heads: Arc::clone(&heads),
         walk: Some(walk),
+        store,
+        head,
+        cosigning,
+        halted: None,
     };
     let log = Arc::new_cyclic(|weak| OpenLog {
         queue: Queue::new(jobs, &config, Arc::clone(&parts.clock)),
         lookup: Lookup::new(layout.clone()),
         heads,
-        keys,
         config,
         layout,
         clock: parts.clock,
@@ -101,6 +113,10 @@ pub(super) async fn open(
         closed: AtomicBool::new(false),
         down: AtomicBool::new(false),
         corrupt: AtomicBool::new(false),
+        halted: OnceLock::new(),
+        forked: AtomicBool::new(false),
+        short: AtomicBool::new(false),
+        overdue: AtomicBool::new(false),
         since_checkpoint: AtomicU64::new(0),
         checkpointing: AtomicBool::new(false),
         notices,
@@ -109,19 +125,62 @@ pub(super) async fn open(
             alerts: alerts::start(weak.clone(), parts.alerts, noticed),
         })),
     });
+    if let Some(witnesses) = &log.config.witnesses {
+        let clock = Arc::clone(&log.clock);
+        cosigning::keep_asking(Arc::downgrade(&log), witnesses, clock);
+    }
     log.begin(spooled, dropped).await?;
     Ok(log)
 }
 
-async fn recovered(
+/// Recovers the directory and compares it with the head that was kept of it. A directory that does not
+/// fit is refused before anything in it is changed.
+async fn judge(
     layout: &Layout,
+    parts: &AuditParts,
     keys: &[VerifyingKey],
     config: &AuditConfig,
-) -> Result<Recovered, AuditError> {
-    let (known, config) = (keys.to_vec(), config.clone());
-    let recovered = in_background(layout, move |layout| recover(&layout, &known, &config)).await?;
-    name_keys(layout, keys).await?;
-    Ok(recovered)
+) -> Result<(Recovered, HeadStore), AuditError> {
+    let kept = head_store::load(&*parts.state).await?;
+    if let Some(kept) = &kept
+        && in_background(layout, |layout| is_fresh(&layout)).await?
+    {
+        let conflict = HeadConflict::with_store(&kept.head, &empty_directory());
+        return Err(AuditError::RolledBack(conflict));
+    }
+    sign_first_head(layout, &*parts.signer, keys).await?;
+    let (known, settings, before) = (keys.to_vec(), config.clone(), kept.clone());
+    let recover = move |layout| recover(&layout, &known, &settings, before.as_ref());
+    let mut recovered = in_background(layout, recover).await?;
+    if !recovered.trail.present().contains(&parts.verifying_key()) {
+        return Err(AuditError::Config("the signer's key has handed over"));
+    }
+    let mut heads = HeadStore::new(Arc::clone(&parts.state), kept.as_ref());
+    let kept_size = kept.as_ref().map_or(0, |kept| kept.head.size);
+    if let Some(kept) = kept
+        && kept.head.size > recovered.head.size
+    {
+        // A crash came between the store and the file.
+        recovered.head = kept.head;
+        let write = move |layout: Layout| {
+            let path = layout.checkpoint();
+            Ok(layout::replace(&path, kept.note.as_bytes())?)
+        };
+        in_background(layout, write).await?;
+    } else if recovered.head.size > kept_size {
+        tracing::warn!(
+            kept = kept_size,
+            size = recovered.head.size,
+            "the store has no head, or an older one, of the audit log: the directory's is taken over"
+        );
+        let note = in_background(layout, |layout| Ok(layout.read_checkpoint()?)).await?;
+        heads
+            .swap(&recovered.head, &note.unwrap_or_default())
+            .await?;
+    }
+    let keys = recovered.trail.keys().to_vec();
+    in_background(layout, move |layout| name_keys(&layout, &keys)).await?;
+    Ok((recovered, heads))
 }
 
 /// Where there has never been a log, signs the head of an empty directory log.
@@ -133,25 +192,12 @@ async fn sign_first_head(
     if !in_background(layout, |layout| is_fresh(&layout)).await? {
         return Ok(());
     }
-    name_keys(layout, keys).await?;
+    let named = keys.to_vec();
+    in_background(layout, move |layout| name_keys(&layout, &named)).await?;
     let note = empty_directory().sign(signer).await?;
     let write = move |layout: Layout| {
         let path = layout.checkpoint();
         Ok(layout::replace(&path, note.as_bytes())?)
-    };
-    in_background(layout, write).await
-}
-
-/// Writes down whose signatures the log carries, for verifiers that were given no key.
-async fn name_keys(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError> {
-    let lines = keys.iter().map(|key| key.vkey(&LogId::Directory) + "\n");
-    let text: String = lines.collect();
-    let write = move |layout: Layout| {
-        // Nothing on disk is changed that is as it should be.
-        if layout.read_keys().ok().flatten().as_ref() == Some(&text) {
-            return Ok(());
-        }
-        Ok(layout::replace(&layout.keys(), text.as_bytes())?)
     };
     in_background(layout, write).await
 }

@@ -221,7 +221,7 @@ impl OpenLog {
                 (note, Place::entry(directory, at))
             }
         };
-        match Checkpoint::open(&note, &self.keys) {
+        match Checkpoint::open(&note, &self.heads.keys()) {
             // The directory's head may have been replaced by a later one meanwhile.
             Ok(point) if point == head.point || head.at.is_none() => Ok(note),
             _ => Err(VerifyError::tampered(place, Fault::Checkpoint).into()),

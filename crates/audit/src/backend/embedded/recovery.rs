@@ -8,18 +8,21 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::sync::Arc;
 
+use super::head_store::Kept;
 use super::index::{Durable, Index, Spot};
 use super::recent::Recent;
-use crate::checkpoint::VerifyingKey;
+use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::config::AuditConfig;
 use crate::error::AuditError;
 use crate::fault::{Fault, Place, VerifyError};
+use crate::head::HeadConflict;
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Signed, Taken};
 use crate::segment::{HEADER_BYTES, Header};
 use crate::service::Receipt;
 use crate::spool;
+use crate::trail::Trail;
 use crate::verify::{check_claim, nothing_signed_is_missing, what_is_pruned_was_announced};
 use crate::walk::{Torn, Walk, directory_head, signed_points};
 
@@ -28,6 +31,9 @@ use crate::walk::{Torn, Walk, directory_head, signed_points};
 pub(super) struct Recovered {
     pub(super) walk: Walk,
     pub(super) signed: Signed,
+    /// The head in the file `checkpoint`.
+    pub(super) head: Checkpoint,
+    pub(super) trail: Trail,
     pub(super) index: Arc<Index>,
     pub(super) recent: Recent,
     pub(super) dropped: Option<Dropped>,
@@ -58,12 +64,18 @@ pub(super) fn recover(
     layout: &Layout,
     keys: &[VerifyingKey],
     config: &AuditConfig,
+    kept: Option<&Kept>,
 ) -> Result<Recovered, AuditError> {
     if layout.segments()? == 0 {
         create_first(layout, keys)?;
     }
-    check_claim(layout, keys)?;
-    let (signed, _) = signed_points(layout, keys, None)?;
+    let (mut signed, head, trail) = signed_points(layout, keys, None)?;
+    check_claim(layout, trail.keys())?;
+    if let Some(kept) = kept {
+        kept.verify(&trail.at(kept.head.size))?;
+        let forked = |_| AuditError::Fork(HeadConflict::with_store(&kept.head, &head));
+        signed.add_anchor(&kept.head).map_err(forked)?;
+    }
     let spooled = spool::read(layout)?;
     let mut recent = Recent::new(config.recent_ids);
     let mut walk = Walk::new();
@@ -79,7 +91,8 @@ pub(super) fn recover(
             };
             recent.insert(event, receipt);
         }
-    })?;
+    });
+    let torn = fits_kept(torn, &walk, &head, kept)?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
     what_is_pruned_was_announced(&walk)?;
     let index = Arc::new(Index::default());
@@ -96,11 +109,39 @@ pub(super) fn recover(
     Ok(Recovered {
         walk,
         signed,
+        head,
+        trail,
         index,
         recent,
         dropped,
         spooled: spooled.entries,
     })
+}
+
+/// Whether the directory log is a later state of the head that the store keeps.
+fn fits_kept(
+    walked: Result<Option<Torn>, VerifyError>,
+    walk: &Walk,
+    head: &Checkpoint,
+    kept: Option<&Kept>,
+) -> Result<Option<Torn>, AuditError> {
+    let Some(kept) = kept else {
+        return Ok(walked?);
+    };
+    let torn = match walked {
+        Err(VerifyError::Tampered {
+            fault: Fault::Anchor,
+            ..
+        }) => return Err(AuditError::Fork(HeadConflict::with_store(&kept.head, head))),
+        other => other?,
+    };
+    let there = walk.replay.size(LogId::Directory);
+    // Without all that its own head covers it is damaged, rather than older.
+    if (head.size..kept.head.size).contains(&there) {
+        let conflict = HeadConflict::with_store(&kept.head, head);
+        return Err(AuditError::RolledBack(conflict));
+    }
+    Ok(torn)
 }
 
 fn spot(segment: u64, taken: &Taken) -> Spot {
@@ -140,7 +181,7 @@ fn remove_leftovers(layout: &Layout) -> io::Result<()> {
 }
 
 fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError> {
-    if directory_head(layout, keys)?.size > 0 {
+    if directory_head(layout, &Trail::new(keys))?.size > 0 {
         // Something was signed: the segments were taken away.
         let place = Place::entry(LogId::Directory, 0);
         return Err(VerifyError::tampered(place, Fault::Missing).into());
