@@ -64,6 +64,10 @@ pub enum Fault {
     /// A batch's count is wrong, or it does not continue the chain of hashes over all batches.
     #[error("batch does not continue the chain")]
     Batch,
+    /// Behind the last batch of a segment that another one follows there is something, and that one does
+    /// not say that it was given up after a failed write.
+    #[error("something stands behind the end of the segment")]
+    Tail,
     /// A log is declared twice, or an entry names no declared log.
     #[error("log is not declared as it must be")]
     Declaration,

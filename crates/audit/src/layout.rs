@@ -4,11 +4,15 @@
 //! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::fault::{Fault, Place, VerifyError};
 use crate::segment::{HEADER_BYTES, Header};
+use crate::vfs::{self, RealVfs, SharedVfs, Vfs};
+
+pub(crate) use crate::vfs::temporary;
 
 /// The name of the file with the directory log's signed head.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -21,13 +25,32 @@ const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 /// No checkpoint file and no file of keys is longer.
 const MAX_SMALL_BYTES: u64 = 64 * 1024;
 
-/// A log directory.
+/// A log directory, and the seam through which it is changed.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout(PathBuf);
+pub(crate) struct Layout(PathBuf, SharedVfs);
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self(root.to_owned())
+        Self::through(root, Arc::new(RealVfs))
+    }
+
+    /// The directory as another seam changes it.
+    pub(crate) fn through(root: &Path, vfs: SharedVfs) -> Self {
+        Self(root.to_owned(), vfs)
+    }
+
+    pub(crate) fn vfs(&self) -> &dyn Vfs {
+        &*self.1
+    }
+
+    /// Puts `bytes` at `path`, whole or not at all, durable when it returns.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        vfs::place(self.vfs(), path, bytes).map(drop)
+    }
+
+    /// As the free function, through the seam.
+    pub(crate) fn private_dir(&self, path: &Path) -> io::Result<()> {
+        vfs::private_dir(self.vfs(), path)
     }
 
     /// The name of a segment inside the directory.
@@ -65,8 +88,15 @@ impl Layout {
 
     /// Creates what is missing of the directories, durably, and closes them to others.
     pub(crate) fn create(&self) -> io::Result<()> {
-        private_dir(&self.0)?;
-        private_dir(&self.wal())
+        self.private_dir(&self.0)?;
+        self.private_dir(&self.wal())
+    }
+
+    /// Makes all names durable: an earlier process may have renamed and then failed to sync.
+    pub(crate) fn sync_names(&self) -> io::Result<()> {
+        vfs::sync_parent(self.vfs(), &self.0)?;
+        self.vfs().sync_dir(&self.0)?;
+        self.vfs().sync_dir(&self.wal())
     }
 
     /// How many segments there are; they are numbered from 1 without gaps.
@@ -190,54 +220,17 @@ pub(crate) fn private() -> OpenOptions {
 /// A directory that only its owner may enter: created durably with what is missing above it, or
 /// closed to others if it is there.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .take_while(|above| !above.as_os_str().is_empty() && !above.is_dir())
-        .collect();
-    for dir in missing.iter().rev() {
-        match fs::create_dir(dir) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
-        sync_parent(dir)?;
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
+    vfs::private_dir(&RealVfs, path)
 }
 
 /// Puts `bytes` at `path`, whole or not at all, durable when it returns.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary(path);
-    let mut file = private()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    sync_parent(path)
-}
-
-/// The name under which a file is written before it gets its own.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    PathBuf::from(name)
+    vfs::place(&RealVfs, path, bytes).map(drop)
 }
 
 /// Makes a name durable, not only the bytes behind it.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)?.sync_all()
+    vfs::sync_parent(&RealVfs, path)
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ mod service;
 mod spool;
 pub mod tlog;
 mod verify;
+mod vfs;
 mod walk;
 mod wire;
 

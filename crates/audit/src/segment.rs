@@ -29,9 +29,28 @@ pub(crate) struct Header {
     pub(crate) first_batch: u64,
     /// The chain over all batches before it.
     pub(crate) chain: Digest,
-    /// How many bytes of the segment before it count. What follows there was given up after a
-    /// failed sync and was never acknowledged.
+    /// How many bytes of the segment before it count.
     pub(crate) previous_end: u64,
+    /// What follows them there.
+    pub(crate) previous_tail: Tail,
+}
+
+/// What stands behind the bytes of a segment that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Zeros up to the end of the file.
+    Zeros,
+    /// What a failed write or sync left. It was never acknowledged.
+    GivenUp,
+}
+
+impl Tail {
+    const fn flags(self) -> u8 {
+        match self {
+            Self::Zeros => 0,
+            Self::GivenUp => 1,
+        }
+    }
 }
 
 impl Header {
@@ -44,6 +63,7 @@ impl Header {
         out.extend_from_slice(&self.first_batch.to_le_bytes());
         out.extend_from_slice(self.chain.as_bytes());
         out.extend_from_slice(&self.previous_end.to_le_bytes());
+        out.push(self.previous_tail.flags());
         out.resize(HEADER_BYTES, 0);
         let crc = crc32c::crc32c(&out).to_le_bytes();
         let mut fixed = [0; HEADER_BYTES];
@@ -63,6 +83,10 @@ impl Header {
             first_batch: u64_at(bytes, 24)?,
             chain: Digest::from_bytes(array_at(bytes, 32)?),
             previous_end: u64_at(bytes, 64)?,
+            previous_tail: match bytes.get(72)? {
+                0 => Tail::Zeros,
+                _ => Tail::GivenUp,
+            },
         };
         (bytes.get(..HEADER_BYTES)? == header.encode()).then_some(header)
     }
@@ -262,6 +286,7 @@ mod tests {
         first_batch: 9,
         chain: Digest::from_bytes([4; 32]),
         previous_end: 4_096,
+        previous_tail: Tail::GivenUp,
     };
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod alerts;
 mod disk;
+#[cfg(test)]
+mod faulty;
 mod index;
 mod open_log;
 mod opening;
@@ -38,7 +40,6 @@ use crate::log_id::LogId;
 use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
-use disk::FileDisk;
 use open_log::OpenLog;
 
 const APPEND: Operation = Operation::new("audit", "append");
@@ -100,8 +101,7 @@ impl EmbeddedAudit {
         config: AuditConfig,
     ) -> Result<Self, AuditError> {
         let layout = Layout::new(dir);
-        let disk = Box::new(FileDisk(layout.clone()));
-        Ok(Self(opening::open(disk, layout, parts, config).await?))
+        Ok(Self(opening::open(layout, parts, config).await?))
     }
 }
 

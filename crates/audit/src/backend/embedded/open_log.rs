@@ -31,7 +31,7 @@ use crate::log_id::LogId;
 use crate::merkle::empty_root;
 use crate::segment::{Frame, Kind, padded};
 use crate::service::{DirectoryHead, Receipt};
-use crate::spool::{self, Spool};
+use crate::spool::{self, NotSpooled, Spool};
 use crate::wire::{self, EntryView};
 
 /// How many spooled entries are folded in at once, sharing syncs.
@@ -271,7 +271,10 @@ impl OpenLog {
             // Reopening cuts what may be there by half.
             *spool = None;
         }
-        added.map_err(|error| AuditError::Spool(error.into()))
+        added.map_err(|error| match error {
+            NotSpooled::Certain(error) => AuditError::Spool(error.into()),
+            NotSpooled::InDoubt => AuditError::Poisoned,
+        })
     }
 
     /// Waits for a spooling that is under way; none begins after the close.

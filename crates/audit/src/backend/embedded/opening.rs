@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 
 use super::AuditParts;
 use super::alerts;
-use super::disk::Disk;
 use super::open_log::{Ending, OpenLog};
 use super::queue::Queue;
 use super::recovery::{Recovered, prepare, recover};
@@ -19,12 +18,12 @@ use crate::checkpoint::VerifyingKey;
 use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::log_id::LogId;
+use crate::segment::Tail;
 
-/// Opens the log of `layout`, writing through `disk`.
+/// Opens the log of `layout`.
 pub(super) async fn open(
-    mut disk: Box<dyn Disk>,
     layout: Layout,
     parts: AuditParts,
     config: AuditConfig,
@@ -42,11 +41,12 @@ pub(super) async fn open(
         dropped,
         spooled,
     } = recovered(&layout, &keys, &config).await?;
-    let file = disk.open(walk.segment)?;
+    let header = layout.header(walk.segment)?;
+    let file = layout.vfs().open(&layout.segment(walk.segment))?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
     let writer = Writer {
-        disk,
+        layout: layout.clone(),
         file,
         config: config.clone(),
         clock: Arc::clone(&parts.clock),
@@ -54,12 +54,13 @@ pub(super) async fn open(
         alerts: notices.clone(),
         replay: walk.replay.clone(),
         recent,
-        segment: walk.segment,
+        header,
         offset: walk.end.offset,
         filled,
         batch: walk.end.batch,
         chain: walk.end.chain,
         must_roll: false,
+        tail: Tail::Zeros,
         down: false,
         _lock: lock,
     };
@@ -128,7 +129,7 @@ async fn sign_first_head(
     let note = empty_directory().sign(signer).await?;
     let write = move |layout: Layout| {
         let path = layout.checkpoint();
-        Ok(layout::replace(&path, note.as_bytes())?)
+        Ok(layout.replace(&path, note.as_bytes())?)
     };
     in_background(layout, write).await
 }
@@ -142,7 +143,7 @@ async fn name_keys(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditEr
         if layout.read_keys().ok().flatten().as_ref() == Some(&text) {
             return Ok(());
         }
-        Ok(layout::replace(&layout.keys(), text.as_bytes())?)
+        Ok(layout.replace(&layout.keys(), text.as_bytes())?)
     };
     in_background(layout, write).await
 }

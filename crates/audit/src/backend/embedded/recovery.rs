@@ -17,7 +17,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Signed, Taken};
-use crate::segment::{HEADER_BYTES, Header};
+use crate::segment::{HEADER_BYTES, Header, Tail};
 use crate::service::Receipt;
 use crate::spool;
 use crate::verify::{check_claim, nothing_signed_is_missing};
@@ -50,6 +50,7 @@ pub(super) fn prepare(layout: &Layout) -> Result<File, AuditError> {
     let lock = lock(layout)?;
     layout.stray()?;
     remove_leftovers(layout)?;
+    layout.sync_names()?;
     Ok(lock)
 }
 
@@ -123,12 +124,12 @@ fn lock(layout: &Layout) -> Result<File, AuditError> {
 fn remove_leftovers(layout: &Layout) -> io::Result<()> {
     let checkpoint = layout::temporary(&layout.checkpoint());
     if checkpoint.exists() {
-        fs::remove_file(checkpoint)?;
+        layout.vfs().remove(&checkpoint)?;
     }
     for entry in fs::read_dir(layout.wal())? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
+            layout.vfs().remove(&path)?;
         }
     }
     Ok(())
@@ -145,8 +146,9 @@ fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError
         first_batch: 0,
         chain: crate::segment::genesis(),
         previous_end: 0,
+        previous_tail: Tail::Zeros,
     };
-    Ok(layout::replace(&layout.segment(1), &header.encode())?)
+    Ok(layout.replace(&layout.segment(1), &header.encode())?)
 }
 
 /// Makes the last segment durable up to the end of its last intact batch, and nothing behind it.
@@ -177,15 +179,15 @@ fn settle_tail(
             .rposition(|byte| *byte != 0)
             .map_or(0, |at| at + 1);
         let tail = rest.get(..length).unwrap_or_default();
-        layout::private_dir(&layout.torn())?;
+        layout.private_dir(&layout.torn())?;
         let name = format!("{segment:010}-{}.bin", walk.end.offset);
-        layout::replace(&layout.torn().join(name), tail)?;
+        layout.replace(&layout.torn().join(name), tail)?;
         dropped = Some(Dropped {
             segment,
             bytes: length as u64,
             batches: walk.end.batch,
         });
     }
-    layout::replace(&layout.segment(segment), valid)?;
+    layout.replace(&layout.segment(segment), valid)?;
     Ok(dropped)
 }

@@ -15,7 +15,7 @@ use super::writer::Mark;
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::error::AuditError;
 use crate::fault::{Fault, Place, VerifyError};
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
 use crate::replay::Signed;
@@ -63,8 +63,8 @@ impl Signing {
         if directory.size > self.size(LogId::Directory) {
             self.recompute(&mark).await?;
             let note = directory.sign(&*self.signer).await?;
-            let path = self.layout.checkpoint();
-            task::blocking(move || layout::replace(&path, note.as_bytes()))
+            let layout = self.layout.clone();
+            task::blocking(move || layout.replace(&layout.checkpoint(), note.as_bytes()))
                 .await
                 .map_err(|_| AuditError::WorkerLost)??;
             self.sizes.insert(LogId::Directory, directory.size);
