@@ -5,8 +5,12 @@ mod disk;
 #[cfg(test)]
 mod faulty;
 mod index;
+#[cfg(test)]
+mod machine;
 mod open_log;
 mod opening;
+#[cfg(test)]
+mod power_tests;
 mod queue;
 mod recent;
 mod recovery;

@@ -30,6 +30,7 @@ pub(super) struct Bed {
     pub(super) config: AuditConfig,
     pub(super) clock: SharedClock,
     pub(super) alerts: Arc<RecordingAlerts>,
+    pub(super) state: Arc<MemoryKeyValue>,
 }
 
 impl Bed {
@@ -39,11 +40,13 @@ impl Bed {
             checkpoint_every: 0,
             ..AuditConfig::default()
         };
+        let clock: SharedClock = Arc::new(SystemClock::new());
         Self {
+            state: Arc::new(MemoryKeyValue::new(Arc::clone(&clock))),
             dir: tempfile::tempdir().unwrap(),
             plan: Plan::resting(),
             config,
-            clock: Arc::new(SystemClock::new()),
+            clock,
             alerts: RecordingAlerts::new(),
         }
     }
@@ -58,7 +61,7 @@ impl Bed {
             entropy: Arc::new(SystemEntropy::new()),
             sealer: TestSealer::ready_for(&[&scope(1)]),
             signer: Arc::new(KeyFileSigner::open_or_create(&folder.join("key")).unwrap()),
-            state: Arc::new(MemoryKeyValue::new(Arc::clone(&self.clock))),
+            state: self.state.clone(),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),
