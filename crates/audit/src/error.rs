@@ -75,6 +75,9 @@ pub enum AuditError {
     /// Another writer holds the directory.
     #[error("audit log is locked by another writer")]
     Locked,
+    /// The log verifies, or a plain opening recovers it: it is not sealed.
+    #[error("audit log is sound and is not sealed")]
+    Sound,
     /// The configuration is outside its limits.
     #[error("audit configuration is refused: {0}")]
     Config(&'static str),
@@ -135,7 +138,7 @@ impl Classify for AuditError {
             | Self::WorkerLost => ErrorKind::Unavailable,
             Self::TooLarge | Self::Batch(_) | Self::TooManyLogs => ErrorKind::InvalidInput,
             Self::Denied => ErrorKind::PermissionDenied,
-            Self::Locked => ErrorKind::Conflict,
+            Self::Locked | Self::Sound => ErrorKind::Conflict,
             Self::Config(_) => ErrorKind::Config,
             Self::Corrupt(_) => ErrorKind::Integrity,
             Self::FieldName => ErrorKind::Internal,

@@ -107,6 +107,12 @@ pub enum Fault {
     /// A file does not belong here.
     #[error("file does not belong here")]
     Stray,
+    /// A sealed log, or its statement, is not what was sealed.
+    #[error("sealed log is not what was sealed")]
+    Sealed,
+    /// The log is being sealed: `EmbeddedAudit::seal_and_continue` did not come to its end. Repeat it.
+    #[error("sealing was begun and did not come to its end")]
+    Sealing,
     /// A spooled entry is damaged, or belongs to another log than it says.
     #[error("spooled entry is damaged or misplaced")]
     Spool,

@@ -51,6 +51,7 @@ impl Forger {
             chain: segment::genesis(),
             previous_end: 0,
             previous_tail: Tail::Zeros,
+            follows: None,
         };
         Self {
             bytes: header.encode().to_vec(),

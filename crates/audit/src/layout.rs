@@ -1,7 +1,7 @@
 //! The files of a log directory: where they are, what they are called, how they are read.
 //!
-//! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`, and
-//! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
+//! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`,
+//! `torn/` with what recoveries dropped, and `sealed/` with logs that were given up. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fault::{Fault, Place, VerifyError};
+use crate::sealed::{SEALED, SEALING};
 use crate::segment::{HEADER_BYTES, Header};
 use crate::vfs::{self, RealVfs, SharedVfs, Vfs};
 
@@ -37,6 +38,24 @@ impl Layout {
     /// The directory as another seam changes it.
     pub(crate) fn through(root: &Path, vfs: SharedVfs) -> Self {
         Self(root.to_owned(), vfs)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where logs lie that were sealed.
+    pub(crate) fn sealed_logs(&self) -> PathBuf {
+        self.0.join(SEALED)
+    }
+
+    pub(crate) fn sealed(&self, number: u64) -> PathBuf {
+        self.sealed_logs().join(number.to_string())
+    }
+
+    /// The statement of a log that is being sealed.
+    pub(crate) fn sealing(&self) -> PathBuf {
+        self.0.join(SEALING)
     }
 
     pub(crate) fn vfs(&self) -> &dyn Vfs {
@@ -178,8 +197,12 @@ impl Layout {
     pub(crate) fn stray(&self) -> Result<(), VerifyError> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL];
+            let known = ["LOCK", "wal", "torn", SEALED, CHECKPOINT, KEYS, SPOOL];
             let name = name.to_string_lossy();
+            if name == SEALING {
+                let place = Place::file(SEALING, 0);
+                return Err(VerifyError::tampered(place, Fault::Sealing));
+            }
             if !known.contains(&&*name) && !name.ends_with(".tmp") {
                 let place = Place::file(".", 0);
                 return Err(VerifyError::tampered(place, Fault::Stray));

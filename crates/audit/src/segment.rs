@@ -17,6 +17,8 @@ pub(crate) const MAX_PAYLOAD: usize = 65_535;
 
 const MAGIC: &[u8; 8] = b"eonpaud\0";
 const VERSION: u32 = 1;
+const FOLLOWS_AT: usize = 80;
+const NONE: Digest = Digest::from_bytes([0; 32]);
 const END_PAYLOAD: usize = 48;
 const CHAIN_LABEL: &[u8] = b"eonpro/audit/batch/v1";
 
@@ -33,6 +35,8 @@ pub(crate) struct Header {
     pub(crate) previous_end: u64,
     /// What follows them there.
     pub(crate) previous_tail: Tail,
+    /// The digest of the statement of the sealed log that this log follows, if it follows one.
+    pub(crate) follows: Option<Digest>,
 }
 
 /// What stands behind the bytes of a segment that count.
@@ -64,6 +68,8 @@ impl Header {
         out.extend_from_slice(self.chain.as_bytes());
         out.extend_from_slice(&self.previous_end.to_le_bytes());
         out.push(self.previous_tail.flags());
+        out.resize(FOLLOWS_AT, 0);
+        out.extend_from_slice(self.follows.unwrap_or(NONE).as_bytes());
         out.resize(HEADER_BYTES, 0);
         let crc = crc32c::crc32c(&out).to_le_bytes();
         let mut fixed = [0; HEADER_BYTES];
@@ -87,6 +93,8 @@ impl Header {
                 0 => Tail::Zeros,
                 _ => Tail::GivenUp,
             },
+            follows: Some(Digest::from_bytes(array_at(bytes, FOLLOWS_AT)?))
+                .filter(|follows| *follows != NONE),
         };
         (bytes.get(..HEADER_BYTES)? == header.encode()).then_some(header)
     }
@@ -287,6 +295,7 @@ mod tests {
         chain: Digest::from_bytes([4; 32]),
         previous_end: 4_096,
         previous_tail: Tail::GivenUp,
+        follows: Some(Digest::from_bytes([5; 32])),
     };
 
     #[test]

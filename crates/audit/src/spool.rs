@@ -71,6 +71,27 @@ fn entry(frame: &Frame<'_>, index: usize) -> Option<(LogId, Vec<u8>)> {
     }
 }
 
+/// All bytes of a damaged spool, and a spool of what is intact in it.
+pub(crate) fn salvage(layout: &Layout) -> Result<(Vec<u8>, Vec<u8>), VerifyError> {
+    let bytes = fs::read(layout.spool())?;
+    let (mut intact, mut entries, mut at) = (Vec::new(), 0, 0);
+    while at < bytes.len() {
+        let found = Frame::parse(bytes.get(at..).unwrap_or_default());
+        let known = found.and_then(|found| {
+            let index = usize::try_from(found.index).ok()?;
+            Some((entry(&found, index)?, found.length))
+        });
+        if let Some(((log, tail), length)) = known {
+            intact.extend(frame(log, entries, &tail));
+            entries += 1;
+            at += length;
+        } else {
+            at += 8;
+        }
+    }
+    Ok((bytes, intact))
+}
+
 /// Keeps what follows the `intact` bytes in `torn/` and cuts it off.
 pub(crate) fn set_tail_aside(layout: &Layout, intact: usize) -> io::Result<()> {
     let bytes = fs::read(layout.spool())?;

@@ -107,7 +107,8 @@ impl Walk {
         let header = layout.header(self.segment + 1)?;
         let fits = header.first_batch == self.end.batch
             && header.chain == self.end.chain
-            && header.previous_end == self.end.offset as u64;
+            && header.previous_end == self.end.offset as u64
+            && (self.segment == 0 || header.follows == layout.header(self.segment)?.follows);
         if !fits {
             return Err(self.bad_header(self.segment + 1));
         }

@@ -71,13 +71,15 @@ struct Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Entry {
     File(usize),
-    Dir,
+    Dir(usize),
 }
 
 #[derive(Debug, Clone)]
-enum Naming {
-    Give(OsString, Entry),
-    Take(OsString),
+struct Naming {
+    name: OsString,
+    entry: Option<Entry>,
+    /// Its number: a rename between two directories becomes durable in both, or in neither.
+    rename: u64,
 }
 
 type Names = BTreeMap<OsString, Entry>;
@@ -92,12 +94,14 @@ struct Dir {
 #[derive(Debug)]
 struct State {
     dice: Dice,
-    folder: PathBuf,
     nodes: Vec<Node>,
-    dirs: BTreeMap<PathBuf, Dir>,
+    dirs: Vec<Dir>,
+    /// Where each directory is now; the folder is the first.
+    paths: BTreeMap<PathBuf, usize>,
     trouble: Trouble,
     off: bool,
     failures: u64,
+    renames: u64,
 }
 
 /// See the [module](self).
@@ -136,17 +140,18 @@ impl State {
     }
 
     fn dir(&mut self, path: &Path) -> io::Result<&mut Dir> {
-        self.dirs
-            .get_mut(path)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        let dir = self.paths.get(path).and_then(|dir| self.dirs.get_mut(*dir));
+        dir.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn name(&mut self, path: &Path, entry: Option<Entry>) -> io::Result<()> {
         let (parent, name) = (path.parent().unwrap(), path.file_name().unwrap());
+        let rename = self.renames;
         let dir = self.dir(parent)?;
-        let naming = match entry {
-            Some(entry) => Naming::Give(name.to_owned(), entry),
-            None => Naming::Take(name.to_owned()),
+        let naming = Naming {
+            name: name.to_owned(),
+            entry,
+            rename,
         };
         naming.clone().apply(&mut dir.now);
         dir.pending.push(naming);
@@ -158,8 +163,9 @@ impl State {
         Ok(self.dir(parent)?.now.get(name).copied())
     }
 
-    /// A call that only changes names; `true` if it is to be told as a failure.
+    /// A call that takes effect or not: whether it does, and whether it is told as a failure.
     fn naming(&mut self) -> io::Result<(bool, bool)> {
+        self.renames += 1;
         let fate = self.fate()?;
         let takes_effect = fate == Fate::Goes || self.dice.coin();
         Ok((takes_effect, fate != Fate::Goes))
@@ -168,15 +174,12 @@ impl State {
     fn stable(&mut self) -> Stable {
         let mut stable = Stable::default();
         let Self {
-            dice,
-            dirs,
-            nodes,
-            folder,
-            ..
+            dice, dirs, nodes, ..
         } = self;
-        for dir in dirs.values_mut() {
+        let mut arrives = BTreeMap::new();
+        for dir in dirs.iter_mut() {
             for naming in std::mem::take(&mut dir.pending) {
-                if dice.coin() {
+                if *arrives.entry(naming.rename).or_insert_with(|| dice.coin()) {
                     naming.apply(&mut dir.stable);
                 }
             }
@@ -186,16 +189,14 @@ impl State {
                 change.arrive_in_part(&mut node.stable, dice);
             }
         }
-        let mut todo = vec![folder.clone()];
-        while let Some(path) = todo.pop() {
-            let Some(dir) = dirs.get(&path) else { continue };
-            for (name, entry) in &dir.stable {
-                let path = path.join(name);
-                let inside = path.strip_prefix(&*folder).unwrap().to_owned();
+        let mut todo = vec![(PathBuf::new(), 0)];
+        while let Some((path, dir)) = todo.pop() {
+            for (name, entry) in &dirs[dir].stable {
+                let inside = path.join(name);
                 match entry {
-                    Entry::Dir => {
-                        stable.dirs.push(inside);
-                        todo.push(path);
+                    Entry::Dir(dir) => {
+                        stable.dirs.push(inside.clone());
+                        todo.push((inside, *dir));
                     }
                     Entry::File(node) => {
                         let bytes = nodes[*node].stable.clone();
@@ -210,9 +211,9 @@ impl State {
 
 impl Naming {
     fn apply(self, names: &mut Names) {
-        match self {
-            Self::Give(name, entry) => _ = names.insert(name, entry),
-            Self::Take(name) => _ = names.remove(&name),
+        match self.entry {
+            Some(entry) => _ = names.insert(self.name, entry),
+            None => _ = names.remove(&self.name),
         }
     }
 }
@@ -256,14 +257,17 @@ impl Change {
 impl Machine {
     /// A machine that finds `stable` on its disk, in a folder of its own.
     pub(super) fn boot(folder: &Path, stable: Stable, seed: u64) -> Self {
-        let mut dirs = BTreeMap::from([(folder.to_owned(), Dir::default())]);
+        let mut dirs = vec![Dir::default()];
+        let mut paths = BTreeMap::from([(folder.to_owned(), 0)]);
+        let mut named = Vec::new();
         let mut nodes = Vec::new();
         fs::create_dir_all(folder).unwrap();
         for inside in stable.dirs {
             fs::create_dir_all(folder.join(&inside)).unwrap();
-            dirs.insert(folder.join(inside), Dir::default());
+            named.push((folder.join(&inside), Entry::Dir(dirs.len())));
+            paths.insert(folder.join(inside), dirs.len());
+            dirs.push(Dir::default());
         }
-        let mut named = Vec::new();
         for (inside, bytes) in stable.files {
             fs::write(folder.join(&inside), &bytes).unwrap();
             named.push((folder.join(inside), Entry::File(nodes.len())));
@@ -272,9 +276,8 @@ impl Machine {
                 pending: Vec::new(),
             });
         }
-        named.extend(dirs.keys().skip(1).map(|dir| (dir.clone(), Entry::Dir)));
         for (path, entry) in named {
-            let dir = dirs.get_mut(path.parent().unwrap()).unwrap();
+            let dir = &mut dirs[paths[path.parent().unwrap()]];
             let name = path.file_name().unwrap().to_owned();
             dir.now.insert(name.clone(), entry);
             dir.stable.insert(name, entry);
@@ -285,12 +288,13 @@ impl Machine {
         };
         Self(Arc::new(Mutex::new(State {
             dice: Dice::new(seed),
-            folder: folder.to_owned(),
             nodes,
             dirs,
+            paths,
             trouble,
             off: false,
             failures: 0,
+            renames: 0,
         })))
     }
 
@@ -369,8 +373,10 @@ impl Vfs for Machine {
         let (takes_effect, fails) = state.naming()?;
         if takes_effect {
             RealVfs.create_dir(path)?;
-            state.name(path, Some(Entry::Dir))?;
-            state.dirs.insert(path.to_owned(), Dir::default());
+            let dir = state.dirs.len();
+            state.name(path, Some(Entry::Dir(dir)))?;
+            state.dirs.push(Dir::default());
+            state.paths.insert(path.to_owned(), dir);
         }
         told(fails)
     }
@@ -383,9 +389,7 @@ impl Vfs for Machine {
             RealVfs.rename(from, to)?;
             state.name(to, entry)?;
             state.name(from, None)?;
-            if entry == Some(Entry::Dir) {
-                state.move_dirs(from, to);
-            }
+            state.move_dirs(from, to);
         }
         told(fails)
     }
@@ -405,8 +409,17 @@ impl Vfs for Machine {
         if state.fate()? != Fate::Goes {
             return Err(failed());
         }
-        if let Ok(dir) = state.dir(dir) {
-            for naming in std::mem::take(&mut dir.pending) {
+        let Ok(pending) = state.dir(dir).map(|dir| dir.pending.clone()) else {
+            // Above the machine's folder.
+            return Ok(());
+        };
+        for dir in &mut state.dirs {
+            let is_synced = |naming: &Naming| pending.iter().any(|it| it.rename == naming.rename);
+            let (synced, rest) = std::mem::take(&mut dir.pending)
+                .into_iter()
+                .partition(is_synced);
+            dir.pending = rest;
+            for naming in Vec::<Naming>::from_iter(synced) {
                 naming.apply(&mut dir.stable);
             }
         }
@@ -416,12 +429,12 @@ impl Vfs for Machine {
 
 impl State {
     fn move_dirs(&mut self, from: &Path, to: &Path) {
-        let below = self.dirs.keys().filter(|dir| dir.starts_with(from));
+        let below = self.paths.keys().filter(|dir| dir.starts_with(from));
         for dir in below.cloned().collect::<Vec<_>>() {
             let moved = to.join(dir.strip_prefix(from).unwrap());
-            let content = self.dirs.remove(&dir).unwrap();
             let moved: PathBuf = moved.components().collect();
-            self.dirs.insert(moved, content);
+            let id = self.paths.remove(&dir).unwrap();
+            self.paths.insert(moved, id);
         }
     }
 }
@@ -501,5 +514,21 @@ impl VfsFile for MachineFile {
 
     fn sync_all(&mut self) -> io::Result<()> {
         self.sync()
+    }
+}
+
+impl Stable {
+    /// Flips a bit of a file.
+    pub(super) fn flip(&mut self, path: &Path, at: usize) {
+        self.files.get_mut(path).unwrap()[at] ^= 1;
+    }
+
+    /// The files below `dir`, by their names there.
+    pub(super) fn below(&self, dir: &Path) -> BTreeMap<String, Vec<u8>> {
+        let below = self.files.iter().filter_map(|(path, bytes)| {
+            let name = path.strip_prefix(dir).ok()?;
+            Some((name.to_str().unwrap().to_owned(), bytes.clone()))
+        });
+        below.collect()
     }
 }

@@ -14,6 +14,9 @@ mod power_tests;
 mod queue;
 mod recent;
 mod recovery;
+#[cfg(test)]
+mod seal_tests;
+mod sealing;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -45,6 +48,7 @@ use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
 use open_log::OpenLog;
+pub use sealing::SealOrder;
 
 const APPEND: Operation = Operation::new("audit", "append");
 const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
@@ -106,6 +110,31 @@ impl EmbeddedAudit {
     ) -> Result<Self, AuditError> {
         let layout = Layout::new(dir);
         Ok(Self(opening::open(layout, parts, config).await?))
+    }
+
+    /// Gives up a log that [`Self::open`] refuses as [`Corrupt`](AuditError::Corrupt), and opens a successor in
+    /// the same directory: a decision of an operator, never of a program.
+    ///
+    /// All bytes of the old log are kept, unchanged, in `sealed/<n>/` with a statement that lists them by
+    /// their digests. The first entries of the successor's system log are AUD-006, which names the old log's
+    /// last signed head and the digest of the statement, and AUD-002 with `order`. What was spooled is
+    /// folded into the successor; of a damaged spool, what is intact. [`verify()`](crate::verify()) of the
+    /// successor checks the sealed log's files against the statement.
+    ///
+    /// Not cancel-safe in effect, and a crash may cut it short: then the directory does not open until this
+    /// is called again, which goes on where it stopped.
+    ///
+    /// # Errors
+    /// [`AuditError::Sound`] if there is nothing to give up; otherwise as [`Self::open`].
+    pub async fn seal_and_continue(
+        dir: &Path,
+        parts: AuditParts,
+        config: AuditConfig,
+        order: SealOrder,
+    ) -> Result<Self, AuditError> {
+        let layout = Layout::new(dir);
+        let log = sealing::seal_and_continue(layout, parts, config, order).await?;
+        Ok(Self(log))
     }
 }
 

@@ -18,6 +18,7 @@ use super::alerts::Notice;
 use super::index::{Index, count};
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
+use super::sealing::Successor;
 use super::signing::Signing;
 use crate::alert::alert_for;
 use crate::checkpoint::Checkpoint;
@@ -105,6 +106,24 @@ impl OpenLog {
             }
             other => other.map(|_| ()),
         }
+    }
+
+    /// Records first of all which log this one follows, unless a call that was cut short has done so.
+    pub(super) async fn succeed(&self, successor: Successor) -> Result<(), AuditError> {
+        let mark = self.queue.mark().await?;
+        if mark.heads.iter().any(|head| head.log == LogId::System) {
+            return Ok(());
+        }
+        let Successor { statement, order } = successor;
+        let cx = RequestContext::system("audit", &*self.clock, &*self.entropy);
+        let sealed = events::sealed(&statement);
+        let stopped = events::stopped(&statement, order.by, order.reason);
+        let both = [
+            Event::new(sealed, Outcome::Serious, &*self.clock, &*self.entropy),
+            Event::new(stopped, Outcome::Success, &*self.clock, &*self.entropy),
+        ];
+        self.submit(LogId::System, &cx, &both).await?;
+        Ok(())
     }
 
     async fn fold(&self, log: LogId, tail: &[u8]) -> Result<(), AuditError> {

@@ -1,5 +1,6 @@
 //! From a directory to an open log: recover it, start the writer, record the beginning.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +13,7 @@ use super::alerts;
 use super::open_log::{Ending, OpenLog};
 use super::queue::Queue;
 use super::recovery::{Recovered, prepare, recover};
+use super::sealing::Successor;
 use super::signing::{Signing, empty_directory};
 use super::writer::Writer;
 use crate::checkpoint::VerifyingKey;
@@ -29,9 +31,20 @@ pub(super) async fn open(
     config: AuditConfig,
 ) -> Result<Arc<OpenLog>, AuditError> {
     config.check()?;
+    let lock = in_background(&layout, |layout| prepare(&layout)).await?;
+    go_on(lock, layout, parts, config, None).await
+}
+
+/// Opens the locked directory, as a successor if it is one.
+pub(super) async fn go_on(
+    lock: File,
+    layout: Layout,
+    parts: AuditParts,
+    config: AuditConfig,
+    successor: Option<Successor>,
+) -> Result<Arc<OpenLog>, AuditError> {
     let mut keys = config.previous_keys.clone();
     keys.push(parts.verifying_key());
-    let lock = in_background(&layout, |layout| prepare(&layout)).await?;
     sign_first_head(&layout, &*parts.signer, &keys).await?;
     let Recovered {
         walk,
@@ -101,6 +114,9 @@ pub(super) async fn open(
             alerts: alerts::start(weak.clone(), parts.alerts, noticed),
         })),
     });
+    if let Some(successor) = successor {
+        log.succeed(successor).await?;
+    }
     log.begin(spooled, dropped).await?;
     Ok(log)
 }
@@ -149,11 +165,11 @@ async fn name_keys(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditEr
 }
 
 /// Whether there has never been a log.
-fn is_fresh(layout: &Layout) -> Result<bool, AuditError> {
+pub(super) fn is_fresh(layout: &Layout) -> Result<bool, AuditError> {
     Ok(layout.segments()? == 0 && layout.read_checkpoint()?.is_none())
 }
 
-async fn in_background<T, F>(layout: &Layout, work: F) -> Result<T, AuditError>
+pub(super) async fn in_background<T, F>(layout: &Layout, work: F) -> Result<T, AuditError>
 where
     T: Send + 'static,
     F: FnOnce(Layout) -> Result<T, AuditError> + Send + 'static,

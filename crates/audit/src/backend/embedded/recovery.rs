@@ -17,6 +17,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Signed, Taken};
+use crate::sealed::Statement;
 use crate::segment::{HEADER_BYTES, Header, Tail};
 use crate::service::Receipt;
 use crate::spool;
@@ -49,9 +50,14 @@ pub(super) fn prepare(layout: &Layout) -> Result<File, AuditError> {
     layout.create()?;
     let lock = lock(layout)?;
     layout.stray()?;
-    remove_leftovers(layout)?;
-    layout.sync_names()?;
+    clear(layout)?;
     Ok(lock)
+}
+
+/// Removes what crashes left of unfinished files, and makes all names durable.
+pub(super) fn clear(layout: &Layout) -> io::Result<()> {
+    remove_leftovers(layout)?;
+    layout.sync_names()
 }
 
 /// Reads the prepared directory, which has its signed head. Blocks.
@@ -107,7 +113,7 @@ fn spot(segment: u64, taken: &Taken) -> Spot {
     }
 }
 
-fn lock(layout: &Layout) -> Result<File, AuditError> {
+pub(super) fn lock(layout: &Layout) -> Result<File, AuditError> {
     let file = layout::private()
         .read(true)
         .write(true)
@@ -147,6 +153,7 @@ fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError
         chain: crate::segment::genesis(),
         previous_end: 0,
         previous_tail: Tail::Zeros,
+        follows: Statement::pending(layout)?.map(|sealed| sealed.digest()),
     };
     Ok(layout.replace(&layout.segment(1), &header.encode())?)
 }

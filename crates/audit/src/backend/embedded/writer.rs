@@ -272,6 +272,7 @@ impl Writer {
                 chain: self.chain,
                 previous_end: self.offset as u64,
                 previous_tail: self.tail,
+                follows: self.header.follows,
             }
         };
         self.file = disk::create(&self.layout, &header)?;
