@@ -126,6 +126,12 @@ fn describe(report: &Report, is_anchored: bool) -> Finding {
         let (from, to) = (rest.indexes.start, rest.indexes.end.saturating_sub(1));
         text.push_str(&format!("not anchored: {}#{from} to {to}\n", rest.log));
     }
+    if let Some(follows) = &report.follows {
+        let kept = report.sealed.len();
+        text.push_str(&format!(
+            "follows a log that was given up: statement {follows}, {kept} kept here\n"
+        ));
+    }
     if report.spooled > 0 {
         text.push_str(&format!("waiting in the spool: {}\n", report.spooled));
     }

@@ -78,6 +78,9 @@ pub enum AuditError {
     /// Another writer holds the directory.
     #[error("audit log is locked by another writer")]
     Locked,
+    /// The log verifies, or a plain opening recovers it: it is not sealed.
+    #[error("audit log is sound and is not sealed")]
+    Sound,
     /// The configuration is outside its limits.
     #[error("audit configuration is refused: {0}")]
     Config(&'static str),
@@ -165,7 +168,7 @@ impl Classify for AuditError {
             Self::Proof(_) => ErrorKind::NotFound,
             Self::TooLarge | Self::Batch(_) | Self::TooManyLogs => ErrorKind::InvalidInput,
             Self::Denied => ErrorKind::PermissionDenied,
-            Self::Locked => ErrorKind::Conflict,
+            Self::Locked | Self::Sound => ErrorKind::Conflict,
             Self::Config(_) => ErrorKind::Config,
             Self::Corrupt(_) | Self::RolledBack(_) | Self::Fork(_) | Self::HeadMalformed => {
                 ErrorKind::Integrity

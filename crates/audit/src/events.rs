@@ -6,11 +6,13 @@
 
 use eonpro_core::event::catalogue::{audit, security};
 use eonpro_core::event::{Code, Digest};
+use eonpro_core::id::ActorId;
 use eonpro_core::port::Alert;
 
 use crate::checkpoint::Checkpoint;
 use crate::fault::{Fault, Place, VerifyError};
 use crate::head::HeadConflict;
+use crate::sealed::Statement;
 use crate::verify::Report;
 
 const VERIFIER: Code = Code::constant(concat!("eonpro-audit/", env!("CARGO_PKG_VERSION")));
@@ -52,9 +54,9 @@ pub(crate) fn verified(report: &Report) -> audit::IntegrityVerified {
     }
 }
 
-/// AUD-006: verification failed.
-pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
-    let kind = match error {
+/// What is wrong, in one word of AUD-006.
+pub(crate) fn kind_of(error: &VerifyError) -> &'static str {
+    match error {
         VerifyError::Tampered { fault, .. } => match fault {
             Fault::Root => "root",
             Fault::Signature | Fault::Checkpoint => "signature",
@@ -62,9 +64,33 @@ pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
             _ => "leaf",
         },
         _ => "leaf",
-    };
+    }
+}
+
+/// AUD-006: the log that this one follows was sealed because it does not verify. `index` and `expected` are
+/// size and root of its last signed head, `found` is the digest of its statement.
+pub(crate) fn sealed(statement: &Statement) -> audit::IntegrityFailed {
     audit::IntegrityFailed {
-        kind: Code::constant(kind),
+        kind: code(statement.kind.clone()),
+        index: statement.head.map_or(0, |head| head.size),
+        expected: statement.head.map(|head| head.root),
+        found: Some(statement.digest()),
+    }
+}
+
+/// AUD-002: the sealed log records no more.
+pub(crate) fn stopped(statement: &Statement, by: ActorId, reason: Code) -> audit::RecordingStopped {
+    audit::RecordingStopped {
+        by,
+        reason,
+        last_index: statement.head.map_or(0, |head| head.size.saturating_sub(1)),
+    }
+}
+
+/// AUD-006: verification failed.
+pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
+    audit::IntegrityFailed {
+        kind: Code::constant(kind_of(error)),
         index: match error.place() {
             Some(Place::Entry { index, .. }) => *index,
             Some(Place::File { offset, .. }) => *offset,

@@ -50,18 +50,20 @@ mod query;
 mod replay;
 mod retention;
 mod scan;
+mod sealed;
 mod segment;
 mod service;
 mod spool;
 pub mod tlog;
 mod trail;
 mod verify;
+mod vfs;
 mod walk;
 mod wire;
 mod witness;
 
 pub use alert::alert_for;
-pub use backend::embedded::{AuditParts, EmbeddedAudit, Keeps, forget_head};
+pub use backend::embedded::{AuditParts, EmbeddedAudit, Keeps, SealOrder, forget_head};
 pub use backend::key_file::{KeyFileError, KeyFileSigner};
 pub use checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 pub use config::AuditConfig;
@@ -76,6 +78,7 @@ pub use retention::{
     Approvals, Hold, HoldError, HoldId, HoldScope, Holds, LogPlan, PrunePlan, PruneRefusal, Pruned,
     PrunedLog, RetentionClass, RetentionError, RetentionPolicy,
 };
+pub use sealed::SealedLog;
 pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
 pub use verify::{Report, Unanchored, claimed_keys, followed_keys, verify, verify_anchored};
 pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};

@@ -17,6 +17,8 @@ pub(crate) const MAX_PAYLOAD: usize = 65_535;
 
 const MAGIC: &[u8; 8] = b"eonpaud\0";
 const VERSION: u32 = 1;
+const FOLLOWS_AT: usize = 80;
+const NONE: Digest = Digest::from_bytes([0; 32]);
 const END_PAYLOAD: usize = 48;
 const PRUNED_PAYLOAD: usize = 36;
 const CHAIN_LABEL: &[u8] = b"eonpro/audit/batch/v1";
@@ -30,9 +32,30 @@ pub(crate) struct Header {
     pub(crate) first_batch: u64,
     /// The chain over all batches before it.
     pub(crate) chain: Digest,
-    /// How many bytes of the segment before it count. What follows there was given up after a
-    /// failed sync and was never acknowledged.
+    /// How many bytes of the segment before it count.
     pub(crate) previous_end: u64,
+    /// What follows them there.
+    pub(crate) previous_tail: Tail,
+    /// The digest of the statement of the sealed log that this log follows, if it follows one.
+    pub(crate) follows: Option<Digest>,
+}
+
+/// What stands behind the bytes of a segment that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Zeros up to the end of the file.
+    Zeros,
+    /// What a failed write or sync left. It was never acknowledged.
+    GivenUp,
+}
+
+impl Tail {
+    const fn flags(self) -> u8 {
+        match self {
+            Self::Zeros => 0,
+            Self::GivenUp => 1,
+        }
+    }
 }
 
 impl Header {
@@ -45,6 +68,9 @@ impl Header {
         out.extend_from_slice(&self.first_batch.to_le_bytes());
         out.extend_from_slice(self.chain.as_bytes());
         out.extend_from_slice(&self.previous_end.to_le_bytes());
+        out.push(self.previous_tail.flags());
+        out.resize(FOLLOWS_AT, 0);
+        out.extend_from_slice(self.follows.unwrap_or(NONE).as_bytes());
         out.resize(HEADER_BYTES, 0);
         let crc = crc32c::crc32c(&out).to_le_bytes();
         let mut fixed = [0; HEADER_BYTES];
@@ -64,6 +90,12 @@ impl Header {
             first_batch: u64_at(bytes, 24)?,
             chain: Digest::from_bytes(array_at(bytes, 32)?),
             previous_end: u64_at(bytes, 64)?,
+            previous_tail: match bytes.get(72)? {
+                0 => Tail::Zeros,
+                _ => Tail::GivenUp,
+            },
+            follows: Some(Digest::from_bytes(array_at(bytes, FOLLOWS_AT)?))
+                .filter(|follows| *follows != NONE),
         };
         (bytes.get(..HEADER_BYTES)? == header.encode()).then_some(header)
     }
@@ -344,6 +376,8 @@ mod tests {
         first_batch: 9,
         chain: Digest::from_bytes([4; 32]),
         previous_end: 4_096,
+        previous_tail: Tail::GivenUp,
+        follows: Some(Digest::from_bytes([5; 32])),
     };
 
     #[test]

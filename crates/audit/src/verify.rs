@@ -3,15 +3,20 @@
 use std::ops::Range;
 use std::path::Path;
 
+use eonpro_core::event::Digest;
+
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{KEYS, Layout, SPOOL};
 use crate::log_id::LogId;
-use crate::replay::{LogState, Signed};
+use crate::replay::{LeafBytes, LogState, Signed, Taken};
 use crate::retention::{BUNDLE, PrunedLog};
+use crate::sealed::{self, SealedLog};
+use crate::segment::{Frame, padded};
 use crate::spool;
 use crate::tlog::{KeyKind, VerifierKey};
 use crate::walk::{Torn, Until, Walk, signed_points};
+use crate::wire::{EntryValue, Leaf};
 
 /// What was verified.
 #[non_exhaustive]
@@ -33,6 +38,12 @@ pub struct Report {
     pub heads: Vec<Checkpoint>,
     /// Entries that wait in the spool because the log was down.
     pub spooled: u64,
+    /// The log that this one follows, by the digest of its statement, if it follows one: another was given
+    /// up by an operator's decision (`EmbeddedAudit::seal_and_continue`).
+    pub follows: Option<Digest>,
+    /// The logs that were given up and are kept in the directory, oldest first. They are what was sealed,
+    /// which does not verify.
+    pub sealed: Vec<SealedLog>,
     /// Which entries no anchor covers: whoever holds the signing key could have rewritten them, and
     /// nothing shows it. Without an anchor that is all of them.
     pub unanchored: Vec<Unanchored>,
@@ -148,7 +159,12 @@ pub(crate) fn verify_until(
             .map_err(|fault| VerifyError::tampered(Place::entry(anchor.log, last), fault))?;
     }
     let mut walk = Walk::new();
-    let torn = walk.advance(layout, &signed, until, |_, _| {})?;
+    let mut first = None;
+    let torn = walk.advance(layout, &signed, until, |segment, taken| {
+        if taken.log == LogId::System && taken.index == 0 {
+            first = Some((segment, *taken));
+        }
+    })?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
     what_is_pruned_was_announced(&walk)?;
     if let Some(torn) = torn {
@@ -160,6 +176,12 @@ pub(crate) fn verify_until(
         let place = Place::file(SPOOL, spool.intact);
         return Err(VerifyError::Unfinished { place });
     }
+    let follows = match walk.segment {
+        0 => None,
+        segment => layout.header(segment)?.follows,
+    };
+    check_first(layout, first, follows)?;
+    let sealed = sealed::check(layout, follows)?;
     let heads: Vec<Checkpoint> = walk.replay.ordinary().map(LogState::head).collect();
     let signed_size = |log| sizes.get(&log).copied().unwrap_or(0);
     let unsigned = |head: &Checkpoint| head.size.saturating_sub(signed_size(head.log));
@@ -173,6 +195,8 @@ pub(crate) fn verify_until(
         logs: heads.len() as u64,
         checkpoints,
         directory,
+        follows,
+        sealed,
         unanchored: unanchored.filter(|some| !some.indexes.is_empty()).collect(),
         heads,
         spooled: spool.entries.len() as u64,
@@ -193,6 +217,36 @@ pub(crate) fn what_is_pruned_was_announced(walk: &Walk) -> Result<(), VerifyErro
     match walk.replay.unaccounted() {
         None => Ok(()),
         Some(place) => Err(VerifyError::tampered(place, Fault::Pruned)),
+    }
+}
+
+/// A log that follows a sealed one says so in the first entry of its system log, and no other does.
+fn check_first(
+    layout: &Layout,
+    first: Option<(u64, Taken)>,
+    follows: Option<Digest>,
+) -> Result<(), VerifyError> {
+    let Some((segment, taken)) = first else {
+        return Ok(());
+    };
+    if taken.bytes == LeafBytes::Pruned {
+        return Ok(());
+    }
+    let until = taken.offset + padded(taken.length);
+    let bytes = layout.read(segment, taken.offset, Some(until))?;
+    let entry =
+        Frame::parse(&bytes).and_then(|frame| Leaf::parse(frame.payload).ok()?.entry().ok());
+    let found = entry.filter(|entry| entry.code == "AUD-006");
+    let found = found.and_then(|entry| match entry.fields.get("found") {
+        Some(EntryValue::Text(found)) => Digest::parse_hex(found),
+        _ => None,
+    });
+    match found == follows {
+        true => Ok(()),
+        false => Err(VerifyError::tampered(
+            Place::entry(LogId::System, 0),
+            Fault::Sealed,
+        )),
     }
 }
 

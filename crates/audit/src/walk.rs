@@ -10,7 +10,7 @@ use crate::log_id::LogId;
 use crate::replay::{Replay, Signed, Taken, directory_leaf};
 use crate::retention;
 use crate::scan::Cursor;
-use crate::segment::{self, Frame, HEADER_BYTES, Kind, Pruned};
+use crate::segment::{self, Frame, HEADER_BYTES, Kind, Pruned, Tail};
 use crate::trail::{KeyChange, Trail};
 
 /// A place up to which everything is known to be durable.
@@ -94,10 +94,20 @@ impl Walk {
         }
     }
 
-    /// How many bytes of the present segment count, as the next one says.
+    /// How many bytes of the present segment count, as the next one says. Unless it says, too, that
+    /// what follows them was given up, there are zeros.
     fn valid_end(&self, layout: &Layout) -> Result<usize, VerifyError> {
         let next = layout.header(self.segment + 1)?;
-        usize::try_from(next.previous_end).map_err(|_| self.bad_header(self.segment + 1))
+        let end = usize::try_from(next.previous_end);
+        let end = end.map_err(|_| self.bad_header(self.segment + 1))?;
+        if next.previous_tail == Tail::Zeros {
+            let tail = layout.read(self.segment, end, None)?;
+            if let Some(at) = tail.iter().position(|byte| *byte != 0) {
+                let place = Place::file(&Layout::segment_name(self.segment), end + at);
+                return Err(VerifyError::tampered(place, Fault::Tail));
+            }
+        }
+        Ok(end)
     }
 
     fn bad_header(&self, segment: u64) -> VerifyError {
@@ -109,7 +119,8 @@ impl Walk {
         let header = layout.header(self.segment + 1)?;
         let fits = header.first_batch == self.end.batch
             && header.chain == self.end.chain
-            && header.previous_end == self.end.offset as u64;
+            && header.previous_end == self.end.offset as u64
+            && (self.segment == 0 || header.follows == layout.header(self.segment)?.follows);
         if !fits {
             return Err(self.bad_header(self.segment + 1));
         }

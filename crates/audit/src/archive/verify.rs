@@ -148,6 +148,8 @@ fn report(
         // A bundle that is not there is missing here.
         pruned: Vec::new(),
         spooled: 0,
+        follows: None,
+        sealed: Vec::new(),
     }
 }
 

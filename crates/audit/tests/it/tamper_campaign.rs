@@ -1,8 +1,7 @@
 //! Bits flipped and files deleted, cut, swapped and doubled at random, over all files of a log: each is
 //! named, and no clean log is accused.
 //!
-//! `cargo xtask tamper` runs the full count. The seed is fixed and printed. Left alone are the zeros at the end
-//! of a segment that another one follows: no reader looks at them.
+//! `cargo xtask tamper` runs the full count. The seed is fixed and printed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,22 +90,13 @@ fn accused(dir: &Path, key: &VerifyingKey, what: &str) {
 }
 
 fn flip(dice: &Dice, files: &[(PathBuf, Vec<u8>)], dir: &Path, key: &VerifyingKey) {
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "wal");
-    let last = files.iter().rfind(|(path, _)| is_segment(path));
-    let last = last.map(|(path, _)| path);
-    let reach = |path: &PathBuf, bytes: &[u8]| match Some(path) == last {
-        true => bytes.len(),
-        false => meant(bytes),
-    };
-    let lengths = files.iter().map(|(path, bytes)| reach(path, bytes));
-    let total: usize = lengths.sum();
+    let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
     let mut at = dice.below(total);
     let (path, good) = files
         .iter()
-        .find(|(path, bytes)| {
-            let length = reach(path, bytes);
-            let here = at < length;
-            at -= if here { 0 } else { length };
+        .find(|(_, bytes)| {
+            let here = at < bytes.len();
+            at -= if here { 0 } else { bytes.len() };
             here
         })
         .unwrap();

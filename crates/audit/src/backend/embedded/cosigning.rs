@@ -22,7 +22,7 @@ use crate::error::AuditError;
 use crate::events;
 use crate::fault::{Fault, Place, VerifyError};
 use crate::head::{HeadConflict, Keeper};
-use crate::layout::{self, CHECKPOINT, Layout};
+use crate::layout::{CHECKPOINT, Layout};
 use crate::log_id::LogId;
 use crate::merkle::{CompactRange, Plan};
 use crate::tlog::{AddCheckpoint, Answer, MAX_SIGNATURES, Note, Refusal, SignatureLine};
@@ -247,8 +247,8 @@ async fn add(
         }
     }
     if note.signatures().len() > before {
-        let (path, text) = (layout.checkpoint(), note.to_string());
-        task::blocking(move || layout::replace(&path, text.as_bytes()))
+        let (layout, text) = (layout.clone(), note.to_string());
+        task::blocking(move || layout.replace(&layout.checkpoint(), text.as_bytes()))
             .await
             .map_err(|_| AuditError::WorkerLost)??;
     }

@@ -5,14 +5,20 @@ mod conflict;
 mod cosigning;
 mod disk;
 mod entries;
+#[cfg(test)]
+mod faulty;
 #[cfg(feature = "archive")]
 mod feed;
 mod head_store;
 mod heads;
 mod index;
 mod lookup;
+#[cfg(test)]
+mod machine;
 mod open_log;
 mod opening;
+#[cfg(test)]
+mod power_tests;
 mod proving;
 mod pruning;
 mod querying;
@@ -22,6 +28,9 @@ mod recent;
 mod recovery;
 #[cfg(test)]
 mod rotation_tests;
+#[cfg(test)]
+mod seal_tests;
+mod sealing;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -54,12 +63,12 @@ use crate::query::Query;
 use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
-use disk::FileDisk;
 #[cfg(feature = "archive")]
 pub(crate) use feed::SignedNow;
 pub use head_store::forget_head;
 use open_log::OpenLog;
 pub use pruning::Keeps;
+pub use sealing::SealOrder;
 
 const APPEND: Operation = Operation::new("audit", "append");
 const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
@@ -123,8 +132,32 @@ impl EmbeddedAudit {
         config: AuditConfig,
     ) -> Result<Self, AuditError> {
         let layout = Layout::new(dir);
-        let disk = Box::new(FileDisk(layout.clone()));
-        Ok(Self(opening::open(disk, layout, parts, config).await?))
+        Ok(Self(opening::open(layout, parts, config).await?))
+    }
+
+    /// Gives up a log that [`Self::open`] refuses as [`Corrupt`](AuditError::Corrupt), and opens a successor in
+    /// the same directory: a decision of an operator, never of a program.
+    ///
+    /// All bytes of the old log are kept, unchanged, in `sealed/<n>/` with a statement that lists them by
+    /// their digests. The first entries of the successor's system log are AUD-006, which names the old log's
+    /// last signed head and the digest of the statement, and AUD-002 with `order`. What was spooled is
+    /// folded into the successor; of a damaged spool, what is intact. [`verify()`](crate::verify()) of the
+    /// successor checks the sealed log's files against the statement.
+    ///
+    /// Not cancel-safe in effect, and a crash may cut it short: then the directory does not open until this
+    /// is called again, which goes on where it stopped.
+    ///
+    /// # Errors
+    /// [`AuditError::Sound`] if there is nothing to give up; otherwise as [`Self::open`].
+    pub async fn seal_and_continue(
+        dir: &Path,
+        parts: AuditParts,
+        config: AuditConfig,
+        order: SealOrder,
+    ) -> Result<Self, AuditError> {
+        let layout = Layout::new(dir);
+        let log = sealing::seal_and_continue(layout, parts, config, order).await?;
+        Ok(Self(log))
     }
 }
 

@@ -23,6 +23,7 @@ use super::lookup::Lookup;
 use super::pruning::Retention;
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
+use super::sealing::Successor;
 use super::signing::{Halt, Signing};
 use crate::alert::alert_for;
 use crate::checkpoint::Checkpoint;
@@ -35,7 +36,7 @@ use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
 use crate::service::{DirectoryHead, Receipt};
-use crate::spool::{self, Spool};
+use crate::spool::{self, NotSpooled, Spool};
 use crate::wire::{self, EntryView};
 
 /// How many spooled entries are folded in at once, sharing syncs.
@@ -118,6 +119,24 @@ impl OpenLog {
             }
             other => other.map(|_| ()),
         }
+    }
+
+    /// Records first of all which log this one follows, unless a call that was cut short has done so.
+    pub(super) async fn succeed(&self, successor: Successor) -> Result<(), AuditError> {
+        let mark = self.queue.mark().await?;
+        if mark.heads.iter().any(|head| head.log == LogId::System) {
+            return Ok(());
+        }
+        let Successor { statement, order } = successor;
+        let cx = RequestContext::system("audit", &*self.clock, &*self.entropy);
+        let sealed = events::sealed(&statement);
+        let stopped = events::stopped(&statement, order.by, order.reason);
+        let both = [
+            Event::new(sealed, Outcome::Serious, &*self.clock, &*self.entropy),
+            Event::new(stopped, Outcome::Success, &*self.clock, &*self.entropy),
+        ];
+        self.submit(LogId::System, &cx, &both).await?;
+        Ok(())
     }
 
     async fn fold(&self, log: LogId, tail: &[u8]) -> Result<(), AuditError> {
@@ -296,7 +315,10 @@ impl OpenLog {
             // Reopening cuts what may be there by half.
             *spool = None;
         }
-        added.map_err(|error| AuditError::Spool(error.into()))
+        added.map_err(|error| match error {
+            NotSpooled::Certain(error) => AuditError::Spool(error.into()),
+            NotSpooled::InDoubt => AuditError::Poisoned,
+        })
     }
 
     /// Waits for a spooling that is under way; none begins after the close.

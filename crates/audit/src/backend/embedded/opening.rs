@@ -1,5 +1,6 @@
 //! From a directory to an open log: recover it, start the writer, record the beginning.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -11,7 +12,6 @@ use super::AuditParts;
 use super::alerts;
 use super::conflict;
 use super::cosigning::{self, Cosigning};
-use super::disk::Disk;
 use super::head_store::{self, HeadStore};
 use super::heads::Heads;
 use super::lookup::Lookup;
@@ -19,6 +19,7 @@ use super::open_log::{Ending, OpenLog};
 use super::pruning::Retention;
 use super::queue::Queue;
 use super::recovery::{Recovered, prepare, recover};
+use super::sealing::Successor;
 use super::signing::{Signing, empty_directory, name_keys};
 use super::writer::Writer;
 use crate::checkpoint::VerifyingKey;
@@ -26,19 +27,34 @@ use crate::config::AuditConfig;
 use crate::entry::LeafBuilder;
 use crate::error::AuditError;
 use crate::head::HeadConflict;
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
+use crate::segment::Tail;
 
-/// Opens the log of `layout`, writing through `disk`.
+/// Opens the log of `layout`.
 pub(super) async fn open(
-    mut disk: Box<dyn Disk>,
     layout: Layout,
     parts: AuditParts,
     config: AuditConfig,
 ) -> Result<Arc<OpenLog>, AuditError> {
     config.check()?;
+    let lock = in_background(&layout, |layout| prepare(&layout)).await?;
+    go_on(lock, layout, parts, config, None).await
+}
+
+/// Opens the locked directory, as a successor if it is one.
+pub(super) async fn go_on(
+    lock: File,
+    layout: Layout,
+    parts: AuditParts,
+    config: AuditConfig,
+    successor: Option<Successor>,
+) -> Result<Arc<OpenLog>, AuditError> {
     let mut keys = config.previous_keys.clone();
     keys.push(parts.verifying_key());
-    let lock = in_background(&layout, |layout| prepare(&layout)).await?;
+    if successor.is_some() {
+        // What is kept is the head of the log that was sealed; its statement names it.
+        head_store::forget_head(&*parts.state).await?;
+    }
     let opened = judge(&layout, &parts, &keys, &config).await;
     let (recovered, store) = conflict::alerted(opened, &parts).await?;
     let Recovered {
@@ -54,11 +70,12 @@ pub(super) async fn open(
     let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
     let asked = cosigning.round(&head, &layout, &index).await;
     conflict::alerted(asked, &parts).await?;
-    let file = disk.open(walk.segment)?;
+    let header = layout.header(walk.segment)?;
+    let file = layout.vfs().open(&layout.segment(walk.segment))?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
     let writer = Writer {
-        disk,
+        layout: layout.clone(),
         file,
         config: config.clone(),
         clock: Arc::clone(&parts.clock),
@@ -66,12 +83,13 @@ pub(super) async fn open(
         alerts: notices.clone(),
         replay: walk.replay.clone(),
         recent,
-        segment: walk.segment,
+        header,
         offset: walk.end.offset,
         filled,
         batch: walk.end.batch,
         chain: walk.end.chain,
         must_roll: false,
+        tail: Tail::Zeros,
         down: false,
         _lock: lock,
     };
@@ -129,6 +147,9 @@ pub(super) async fn open(
         let clock = Arc::clone(&log.clock);
         cosigning::keep_asking(Arc::downgrade(&log), witnesses, clock);
     }
+    if let Some(successor) = successor {
+        log.succeed(successor).await?;
+    }
     log.begin(spooled, dropped).await?;
     Ok(log)
 }
@@ -164,7 +185,7 @@ async fn judge(
         recovered.head = kept.head;
         let write = move |layout: Layout| {
             let path = layout.checkpoint();
-            Ok(layout::replace(&path, kept.note.as_bytes())?)
+            Ok(layout.replace(&path, kept.note.as_bytes())?)
         };
         in_background(layout, write).await?;
     } else if recovered.head.size > kept_size {
@@ -197,17 +218,17 @@ async fn sign_first_head(
     let note = empty_directory().sign(signer).await?;
     let write = move |layout: Layout| {
         let path = layout.checkpoint();
-        Ok(layout::replace(&path, note.as_bytes())?)
+        Ok(layout.replace(&path, note.as_bytes())?)
     };
     in_background(layout, write).await
 }
 
 /// Whether there has never been a log.
-fn is_fresh(layout: &Layout) -> Result<bool, AuditError> {
+pub(super) fn is_fresh(layout: &Layout) -> Result<bool, AuditError> {
     Ok(layout.segments()? == 0 && layout.read_checkpoint()?.is_none())
 }
 
-async fn in_background<T, F>(layout: &Layout, work: F) -> Result<T, AuditError>
+pub(super) async fn in_background<T, F>(layout: &Layout, work: F) -> Result<T, AuditError>
 where
     T: Send + 'static,
     F: FnOnce(Layout) -> Result<T, AuditError> + Send + 'static,

@@ -23,13 +23,14 @@ use super::open_log::OpenLog;
 use crate::checkpoint::Checkpoint;
 use crate::error::AuditError;
 use crate::fault::VerifyError;
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::retention::{
     Approvals, Hold, HoldId, HoldScope, Holds, Indexes, LogPlan, MAX_PLANS_BYTES, Moved, PrunePlan,
     PruneRefusal, Pruned, RetentionClass, RetentionPolicy, SET, Survey, Surveyor, UnderWay,
     hold_code, read_under_way, rewrite, write_bytes,
 };
+use crate::vfs;
 
 const PLAN: Operation = Operation::new("audit", "plan_pruning");
 const PRUNE: Operation = Operation::new("audit", "prune");
@@ -312,10 +313,10 @@ impl OpenLog {
             let new = rewrite(&layout, segment, &numbers, &plan, &holds)?;
             if new.pruned > 0 {
                 let path = layout.segment(segment);
-                let temporary = layout::prepare(&path, &new.bytes)?;
+                let (temporary, _) = vfs::prepare(layout.vfs(), &path, &new.bytes)?;
                 let spots = new.moved.iter().map(|moved| spot(segment, moved));
-                index.replace(spots, || std::fs::rename(&temporary, &path))?;
-                layout::sync_parent(&path)?;
+                index.replace(spots, || layout.vfs().rename(&temporary, &path))?;
+                vfs::sync_parent(layout.vfs(), &path)?;
             }
             Ok::<_, VerifyError>((new.pruned, new.held, new.saved))
         };
@@ -338,7 +339,7 @@ impl OpenLog {
         if bytes.len() as u64 > MAX_PLANS_BYTES {
             return Err(PruneRefusal::TooLarge.into());
         }
-        let write = move |layout: &Layout| Ok(layout::replace(&layout.pruning(), &bytes)?);
+        let write = move |layout: &Layout| Ok(layout.replace(&layout.pruning(), &bytes)?);
         self.alone(write).await
     }
 
@@ -412,7 +413,7 @@ fn forget(layout: &Layout) -> Result<(), AuditError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => {
             other?;
-            Ok(layout::sync_parent(&layout.pruning())?)
+            Ok(vfs::sync_parent(layout.vfs(), &layout.pruning())?)
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::head::HeadConflict;
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Signed, Taken};
-use crate::segment::{HEADER_BYTES, Header};
+use crate::sealed::Statement;
+use crate::segment::{HEADER_BYTES, Header, Tail};
 use crate::service::Receipt;
 use crate::spool;
 use crate::trail::Trail;
@@ -55,8 +56,14 @@ pub(super) fn prepare(layout: &Layout) -> Result<File, AuditError> {
     layout.create()?;
     let lock = lock(layout)?;
     layout.stray()?;
-    remove_leftovers(layout)?;
+    clear(layout)?;
     Ok(lock)
+}
+
+/// Removes what crashes left of unfinished files, and makes all names durable.
+pub(super) fn clear(layout: &Layout) -> io::Result<()> {
+    remove_leftovers(layout)?;
+    layout.sync_names()
 }
 
 /// Reads the prepared directory, which has its signed head. Blocks.
@@ -152,7 +159,7 @@ fn spot(segment: u64, taken: &Taken) -> Spot {
     }
 }
 
-fn lock(layout: &Layout) -> Result<File, AuditError> {
+pub(super) fn lock(layout: &Layout) -> Result<File, AuditError> {
     let file = layout::private()
         .read(true)
         .write(true)
@@ -169,12 +176,12 @@ fn lock(layout: &Layout) -> Result<File, AuditError> {
 fn remove_leftovers(layout: &Layout) -> io::Result<()> {
     let checkpoint = layout::temporary(&layout.checkpoint());
     if checkpoint.exists() {
-        fs::remove_file(checkpoint)?;
+        layout.vfs().remove(&checkpoint)?;
     }
     for entry in fs::read_dir(layout.wal())? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
+            layout.vfs().remove(&path)?;
         }
     }
     Ok(())
@@ -191,8 +198,10 @@ fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError
         first_batch: 0,
         chain: crate::segment::genesis(),
         previous_end: 0,
+        previous_tail: Tail::Zeros,
+        follows: Statement::pending(layout)?.map(|sealed| sealed.digest()),
     };
-    Ok(layout::replace(&layout.segment(1), &header.encode())?)
+    Ok(layout.replace(&layout.segment(1), &header.encode())?)
 }
 
 /// Makes the last segment durable up to the end of its last intact batch, and nothing behind it.
@@ -223,15 +232,15 @@ fn settle_tail(
             .rposition(|byte| *byte != 0)
             .map_or(0, |at| at + 1);
         let tail = rest.get(..length).unwrap_or_default();
-        layout::private_dir(&layout.torn())?;
+        layout.private_dir(&layout.torn())?;
         let name = format!("{segment:010}-{}.bin", walk.end.offset);
-        layout::replace(&layout.torn().join(name), tail)?;
+        layout.replace(&layout.torn().join(name), tail)?;
         dropped = Some(Dropped {
             segment,
             bytes: length as u64,
             batches: walk.end.batch,
         });
     }
-    layout::replace(&layout.segment(segment), valid)?;
+    layout.replace(&layout.segment(segment), valid)?;
     Ok(dropped)
 }

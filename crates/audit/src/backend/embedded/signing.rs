@@ -20,7 +20,7 @@ use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::error::AuditError;
 use crate::fault::{Fault, Place, VerifyError};
 use crate::head::HeadConflict;
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
 use crate::replay::Signed;
@@ -165,8 +165,8 @@ impl Signing {
             self.recompute(&mark).await?;
             let note = directory.sign(&*self.signer).await?;
             self.store.swap(&directory, &note).await?;
-            let path = self.layout.checkpoint();
-            task::blocking(move || layout::replace(&path, note.as_bytes()))
+            let layout = self.layout.clone();
+            task::blocking(move || layout.replace(&layout.checkpoint(), note.as_bytes()))
                 .await
                 .map_err(|_| AuditError::WorkerLost)??;
             self.sizes.insert(LogId::Directory, directory.size);
@@ -242,7 +242,7 @@ pub(super) fn name_keys(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), Au
     if layout.read_keys().ok().flatten().as_ref() == Some(&text) {
         return Ok(());
     }
-    Ok(layout::replace(&layout.keys(), text.as_bytes())?)
+    Ok(layout.replace(&layout.keys(), text.as_bytes())?)
 }
 
 /// The head of a directory log that holds nothing yet: signed before the first segment is there.
