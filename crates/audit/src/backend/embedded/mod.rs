@@ -9,6 +9,7 @@ mod queue;
 mod recent;
 mod recovery;
 mod signing;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod writer;

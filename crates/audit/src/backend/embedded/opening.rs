@@ -21,6 +21,7 @@ use crate::entry::LeafBuilder;
 use crate::error::AuditError;
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
+use crate::subjects::SubjectVault;
 
 /// Opens the log of `layout`, writing through `disk`.
 pub(super) async fn open(
@@ -75,16 +76,20 @@ pub(super) async fn open(
         sizes: signed.sizes(),
         walk: Some(walk),
     };
+    let subjects = SubjectVault::new(
+        parts.sealer,
+        parts.authority,
+        parts.state,
+        Arc::clone(&parts.clock),
+        &config,
+    );
     let log = Arc::new_cyclic(|weak| OpenLog {
         queue: Queue::new(jobs, &config, Arc::clone(&parts.clock)),
         config,
         layout,
         clock: parts.clock,
         entropy: parts.entropy,
-        builder: LeafBuilder {
-            sealer: parts.sealer,
-            authority: parts.authority,
-        },
+        builder: LeafBuilder { subjects },
         observer: parts.observer,
         index,
         signing: tokio::sync::Mutex::new(signing),
