@@ -250,24 +250,18 @@ impl SubjectVault {
             let Some(there) = self.state.get(&partition, &key).await? else {
                 return Ok(None);
             };
-            let mut delete = Transaction::new().require(key.clone(), there.version);
-            let opened = Record::open(&*self.sealer, scope, &token, &there.value).await;
-            let pseudonym = match opened {
-                Ok(record) if only.is_some_and(|only| only != record.pseudonym) => {
-                    return Ok(None);
-                }
-                Ok(record) => {
-                    let sign = tokens.of_pseudonym(&record.pseudonym).sign_key()?;
-                    delete = delete.delete(sign);
-                    Some(record.pseudonym)
-                }
-                // What nobody can open must not stay for that.
-                Err(AuditError::Seal(SealError::Authentication | SealError::Malformed)) => None,
-                Err(error) => return Err(error),
-            };
-            match self.state.commit(&partition, delete.delete(key)).await {
+            let record = Record::open(&*self.sealer, scope, &token, &there.value).await?;
+            if only.is_some_and(|only| only != record.pseudonym) {
+                return Ok(None);
+            }
+            let sign = tokens.of_pseudonym(&record.pseudonym).sign_key()?;
+            let delete = Transaction::new()
+                .require(key.clone(), there.version)
+                .delete(key)
+                .delete(sign);
+            match self.state.commit(&partition, delete).await {
                 Err(KvError::Conflict) => {}
-                other => return other.map(|_| pseudonym).map_err(Into::into),
+                other => return other.map(|_| Some(record.pseudonym)).map_err(Into::into),
             }
         }
         Err(KvError::Conflict.into())

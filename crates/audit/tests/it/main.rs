@@ -13,6 +13,10 @@ mod corpora;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod disclosures;
+#[cfg(test)]
+mod erasures;
+#[cfg(test)]
 mod foreign;
 #[cfg(test)]
 mod house;
@@ -26,6 +30,8 @@ mod privacy;
 mod publishing;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod subjects;
 #[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]
