@@ -79,7 +79,7 @@ pub(super) async fn open(
     let subjects = SubjectVault::new(
         parts.sealer,
         parts.authority,
-        parts.state,
+        Arc::clone(&parts.state),
         Arc::clone(&parts.clock),
         &config,
     );
