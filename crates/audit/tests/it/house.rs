@@ -21,6 +21,8 @@ use eonpro_core::time::{SharedClock, SystemClock, Timestamp};
 use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
 use tempfile::TempDir;
 
+use crate::yielding::Yielding;
+
 pub(crate) struct House {
     pub(crate) dir: TempDir,
     pub(crate) clock: SharedClock,
@@ -75,7 +77,7 @@ impl House {
             entropy: Arc::clone(&self.entropy),
             sealer: self.sealer.clone(),
             signer: Arc::new(self.signer()),
-            state: self.state.clone(),
+            state: Arc::new(Yielding(self.state.clone())),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),

@@ -38,3 +38,5 @@ mod tamper_campaign;
 mod tampering;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod yielding;
