@@ -14,7 +14,8 @@ pub(crate) const USAGE: &str = "usage: audit_verify DIR [--anchor FILE]... [--ke
   --anchor FILE   a signed head that was kept elsewhere, such as an old copy of DIR/checkpoint
   --key VKEY      a key that may have signed, as Foundation::audit_key gives it (name+id+base64);
                   without any, the keys that DIR names itself
-  --proof FILE    a proof file of one entry, as audit_publish makes it; its entry is printed";
+  --proof FILE    a proof file of one entry, as audit_publish makes it, or a disclosure of one field;
+                  the entry and the field are printed";
 
 /// What the user asked for.
 #[derive(Debug)]

@@ -120,6 +120,32 @@ async fn a_proof_of_one_entry_holds_without_the_log_and_for_that_entry_only() {
 }
 
 #[test]
+fn a_disclosed_field_is_printed_if_its_entry_commits_to_it() {
+    const FILE: &str = include_str!("data/field.disclosure");
+    const KEY: &str =
+        "eonpro/audit/directory+782447dd+ARNTWx84RPIRdC6+UP46bnS+l8y4758faVyHUdUhGKoO";
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("field.disclosure");
+    let words = ["--proof", text(&file), "--key", KEY];
+    fs::write(&file, FILE).unwrap();
+    let holds = found(&words);
+    assert_eq!(holds.code, 0, "{holds:?}");
+    let field = "description: to Dr. Babbage, 5 Devonshire Street\n";
+    assert!(holds.text.ends_with(field), "{holds:?}");
+
+    for (from, to, code) in [
+        ("field description", "field recipient_name", 1),
+        ("value dG8", "value dG9", 1),
+        ("index 1\n", "index 0\n", 1),
+        ("salt 8", "salt", 2),
+    ] {
+        assert!(FILE.contains(from));
+        fs::write(&file, FILE.replacen(from, to, 1)).unwrap();
+        assert_eq!(found(&words).code, code, "{from}");
+    }
+}
+
+#[test]
 fn wrong_arguments_are_told() {
     for (words, told) in [
         (&[][..], "no directory"),

@@ -50,6 +50,11 @@ pub struct AuditConfig {
     pub alert_drain: Duration,
     /// How many entries the spool may hold.
     pub spool_entries: usize,
+    /// How many patients are kept at hand, with their keys: about 500 bytes each.
+    pub subject_cache: usize,
+    /// How long a patient is kept at hand before their record is read again: so long another process may
+    /// go on with a patient who was shredded.
+    pub subject_ttl: Duration,
     /// Keys that signed earlier checkpoints. The signer's own key is always accepted.
     pub previous_keys: Vec<VerifyingKey>,
     /// Who cosigns the heads of the directory log, if somebody does.
@@ -75,6 +80,8 @@ impl Default for AuditConfig {
             alert_queue: 1_024,
             alert_drain: Duration::from_secs(5),
             spool_entries: 10_000,
+            subject_cache: 16_384,
+            subject_ttl: Duration::from_secs(60),
             previous_keys: Vec::new(),
             witnesses: None,
         }
@@ -95,6 +102,8 @@ impl AuditConfig {
             "queue_entries, batch_entries and alert_queue are above zero"
         } else if self.queue_entries > MAX_ENTRIES || self.batch_entries > MAX_ENTRIES {
             "queue_entries and batch_entries are at most 1,048,576"
+        } else if self.subject_cache > MAX_ENTRIES {
+            "subject_cache is at most 1,048,576"
         } else if self.alert_queue > MAX_ENTRIES {
             "alert_queue is at most 1,048,576"
         } else if !(1..=MAX_HITS).contains(&self.query_limit) || self.query_steps == 0 {

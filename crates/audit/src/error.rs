@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use eonpro_core::error::{Classify, ErrorKind, Source, Status};
+use eonpro_core::event::Code;
 use eonpro_core::port::{KvError, SealError, SignError};
 
 use crate::fault::VerifyError;
@@ -130,6 +131,27 @@ pub enum AuditError {
     /// A thread or task of the log ended too early.
     #[error("audit worker ended early")]
     WorkerLost,
+    /// The record of a patient could not be read or written. Nothing was written to the log.
+    #[error("audit subject's record is out of reach")]
+    Subject(#[from] KvError),
+    /// The operating system gave no random bits. Nothing was written.
+    #[error("no random bits for an audit entry")]
+    NoRandomness,
+    /// What a sealed field opened to is not what its entry commits to.
+    #[error("audit field is not what its entry commits to")]
+    Commitment,
+    /// The entry is malformed, or is not the one that stands in this log.
+    #[error("audit entry is not one of this log")]
+    NotTheEntry,
+    /// The entry has no such sealed field, or its patient was shredded.
+    #[error("audit field is not there any more")]
+    NoField,
+    /// The patient's data must be kept, which the log has recorded (DISC-008).
+    #[error("erasure is refused: {0} obliges to keep the data")]
+    Kept(Code),
+    /// Whether the data must be kept could not be found out. Nothing was erased.
+    #[error("whether data must be kept could not be checked")]
+    ErasureCheck(#[source] Source),
 }
 
 impl AuditError {
@@ -180,6 +202,11 @@ impl Classify for AuditError {
             Self::FieldName => ErrorKind::Internal,
             Self::Seal(error) => error.kind(),
             Self::Sign(error) => error.kind(),
+            Self::Subject(error) => error.kind(),
+            Self::NoRandomness | Self::ErasureCheck(_) => ErrorKind::Unavailable,
+            Self::Commitment | Self::NotTheEntry => ErrorKind::Integrity,
+            Self::NoField => ErrorKind::NotFound,
+            Self::Kept(_) => ErrorKind::PermissionDenied,
         }
     }
 
@@ -194,6 +221,7 @@ impl Classify for AuditError {
             Self::Spool(_) | Self::Io(_) => Status::Persistent,
             Self::Seal(error) => error.status(),
             Self::Hold(error) => error.status(),
+            Self::Subject(error) => error.status(),
             _ => Status::Permanent,
         }
     }

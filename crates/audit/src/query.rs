@@ -10,6 +10,7 @@ use eonpro_core::time::Timestamp;
 use crate::facts::Facts;
 use crate::log_id::LogId;
 use crate::page::Page;
+use crate::subjects::Pseudonym;
 
 /// The 16 bytes of a W3C trace id. Prints as 32 lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -127,6 +128,8 @@ pub struct Query {
     pub proofs: Proofs,
     /// What the answer rests on.
     pub effort: Effort,
+    /// What the log calls the patient. The log itself finds it out.
+    pub(crate) called: Option<Pseudonym>,
 }
 
 impl Query {
@@ -148,6 +151,7 @@ impl Query {
             order: Order::default(),
             proofs: Proofs::default(),
             effort: Effort::default(),
+            called: None,
         }
     }
 
@@ -167,9 +171,10 @@ impl Query {
         let since = |from: Timestamp| facts.recorded().is_some_and(|at| at >= from);
         let before = |until: Timestamp| facts.recorded().is_some_and(|at| at < until);
         let actor = |actor: &ActorId| actor.as_str() == facts.actor.id;
-        let patient = |patient: SubjectId| {
-            let patient = patient.to_string();
-            facts.subjects().any(|subject| *subject == patient)
+        let called = self.called.map(|called| called.to_string());
+        let names = |_: SubjectId| {
+            let mut subjects = facts.subjects();
+            subjects.any(|subject| Some(subject.as_ref()) == called.as_deref())
         };
         self.code
             .as_ref()
@@ -182,7 +187,7 @@ impl Query {
                 .trace
                 .as_ref()
                 .is_none_or(|trace| trace.0 == facts.trace)
-            && self.patient.is_none_or(patient)
+            && self.patient.is_none_or(names)
             && self.from.is_none_or(since)
             && self.until.is_none_or(before)
     }
@@ -211,7 +216,7 @@ impl Query {
             value.as_ref().map(|value| value as &dyn fmt::Display)
         }
         let outcome = self.outcome.map(Outcome::code);
-        say("patient", shown(&self.patient));
+        say("patient", shown(&self.called));
         say("actor", shown(&self.actor));
         say("code", shown(&self.code));
         say("outcome", shown(&outcome));

@@ -86,7 +86,8 @@ pub trait AuditLog: Component {
     /// [`Overloaded`](AuditError::Overloaded) when the queue's budget stays full until
     /// `cx.deadline()`; [`Closed`](AuditError::Closed), [`Down`](AuditError::Down),
     /// [`NoRoom`](AuditError::NoRoom), [`TooLarge`](AuditError::TooLarge),
-    /// [`TooManyLogs`](AuditError::TooManyLogs), [`Seal`](AuditError::Seal): nothing was written.
+    /// [`TooManyLogs`](AuditError::TooManyLogs), [`Seal`](AuditError::Seal),
+    /// [`Subject`](AuditError::Subject): nothing was written.
     /// [`Poisoned`](AuditError::Poisoned) after a failed sync, also for its repeats, and
     /// [`WorkerLost`](AuditError::WorkerLost): the outcome is unknown.
     async fn append(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<Receipt, AuditError>;

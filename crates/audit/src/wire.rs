@@ -107,10 +107,17 @@ pub struct Entry {
     /// The clear fields of the event.
     #[serde(default)]
     pub fields: BTreeMap<String, EntryValue>,
-    /// The sealed fields: base64url of the sealed bytes. Each was sealed with purpose `audit` for
-    /// the cell (`audit`, the field's name, the 16 bytes of `id`).
+    /// The pseudonym of the one patient under whose key the sealed fields were sealed; absent where it
+    /// was under the keys of the log, or where there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject: Option<String>,
+    /// The sealed fields: base64url of the sealed bytes. Each was sealed for the cell (`audit`, the
+    /// field's name, the 16 bytes of `id`), by the key of `subject` or else with purpose `audit`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub sealed: BTreeMap<String, String>,
+    /// For each sealed field the commitment to its value, base64url of 32 bytes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub commit: BTreeMap<String, String>,
 }
 
 /// An entry as it stands in its log.
@@ -269,7 +276,9 @@ mod tests {
             client: Some("192.0.2.1".to_owned()),
             purpose: None,
             fields: BTreeMap::from([("rows".to_owned(), EntryValue::Count(7))]),
+            subject: None,
             sealed: BTreeMap::new(),
+            commit: BTreeMap::new(),
         }
     }
 

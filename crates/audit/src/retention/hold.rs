@@ -4,6 +4,7 @@
 //! (AUD-010) with the hold's id in it. Whoever prunes reads both: a hold that cannot be read, or that is on
 //! record and not in the state, means that nothing goes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::log_id::LogId;
+use crate::subjects::Pseudonym;
 use crate::wire::{Entry, EntryValue};
 
 const PREFIX: &str = "hold/";
@@ -77,7 +79,7 @@ pub enum HoldScope {
         /// The first index behind.
         until: u64,
     },
-    /// The entries of any log that name a patient's pseudonym in a clear field.
+    /// The entries of any log that name this patient, by the pseudonym there, in a clear field.
     Patient(SubjectId),
     /// The entries of any log that have this text in the clear field of this name, alone or in a list.
     Field {
@@ -97,6 +99,9 @@ pub struct Hold {
     pub scope: HoldScope,
     /// When it was placed.
     pub placed: Timestamp,
+    /// What each log calls the patient of [`HoldScope::Patient`], where one names them. Looked up anew each
+    /// time, never stored; until it was, the hold is about everybody.
+    pub(crate) called: Option<BTreeMap<LogId, Pseudonym>>,
 }
 
 /// The holds could not be read or changed.
@@ -170,7 +175,10 @@ impl Hold {
                 from,
                 until,
             } => log == *held && (*from..*until).contains(&index),
-            HoldScope::Patient(patient) => names(&patient.to_string(), None),
+            HoldScope::Patient(_) => self.called.as_ref().is_none_or(|called| {
+                let pseudonym = called.get(&log);
+                pseudonym.is_some_and(|pseudonym| names(&pseudonym.to_string(), None))
+            }),
             HoldScope::Field { name, value } => names(value, Some(name)),
         }
     }
@@ -185,7 +193,8 @@ impl Hold {
                 matches!(log, LogId::Tenant(own) if *own == tenant) || *log == LogId::System
             }
             HoldScope::Patient(held) => *held == patient,
-            HoldScope::Field { value, .. } => *value == patient.to_string(),
+            // And so may entries with that field.
+            HoldScope::Field { .. } => true,
         }
     }
 }
@@ -407,5 +416,6 @@ fn parse(bytes: &[u8]) -> Option<Hold> {
         id: HoldId::parse(&wire.id)?,
         scope,
         placed: Timestamp::parse_rfc3339(&wire.placed)?,
+        called: None,
     })
 }

@@ -17,6 +17,10 @@ mod corpora;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod disclosures;
+#[cfg(test)]
+mod erasures;
+#[cfg(test)]
 mod foreign;
 #[cfg(test)]
 mod heads;
@@ -51,6 +55,8 @@ mod signers;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
+mod subjects;
+#[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]
 mod tampering;
@@ -58,3 +64,5 @@ mod tampering;
 mod ui;
 #[cfg(test)]
 mod witnesses;
+#[cfg(test)]
+mod yielding;

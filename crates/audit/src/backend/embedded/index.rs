@@ -77,6 +77,12 @@ impl Index {
         spots.get(log).map(|spots| spots.len() as u64)
     }
 
+    /// The logs that have leaves.
+    pub(super) fn logs(&self) -> Vec<LogId> {
+        let spots = self.spots.read().unwrap_or_else(PoisonError::into_inner);
+        spots.keys().copied().collect()
+    }
+
     /// The spot of one leaf.
     pub(super) fn spot(&self, log: &LogId, index: u64) -> Option<Spot> {
         let spots = self.spots.read().unwrap_or_else(PoisonError::into_inner);

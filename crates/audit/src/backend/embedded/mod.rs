@@ -32,6 +32,7 @@ mod rotation_tests;
 mod seal_tests;
 mod sealing;
 mod signing;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod writer;

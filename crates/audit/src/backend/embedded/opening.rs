@@ -29,6 +29,7 @@ use crate::error::AuditError;
 use crate::head::HeadConflict;
 use crate::layout::Layout;
 use crate::segment::Tail;
+use crate::subjects::SubjectVault;
 
 /// Opens the log of `layout`.
 pub(super) async fn open(
@@ -111,6 +112,13 @@ pub(super) async fn go_on(
         cosigning,
         halted: None,
     };
+    let subjects = SubjectVault::new(
+        parts.sealer,
+        parts.authority,
+        Arc::clone(&parts.state),
+        Arc::clone(&parts.clock),
+        &config,
+    );
     let log = Arc::new_cyclic(|weak| OpenLog {
         queue: Queue::new(jobs, &config, Arc::clone(&parts.clock)),
         lookup: Lookup::new(layout.clone()),
@@ -119,10 +127,7 @@ pub(super) async fn go_on(
         layout,
         clock: parts.clock,
         entropy: parts.entropy,
-        builder: LeafBuilder {
-            sealer: parts.sealer,
-            authority: parts.authority,
-        },
+        builder: LeafBuilder { subjects },
         observer: parts.observer,
         index,
         signing: tokio::sync::Mutex::new(signing),

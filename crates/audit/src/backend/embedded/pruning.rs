@@ -30,6 +30,7 @@ use crate::retention::{
     PruneRefusal, Pruned, RetentionClass, RetentionPolicy, SET, Survey, Surveyor, UnderWay,
     hold_code, read_under_way, rewrite, write_bytes,
 };
+use crate::subjects::Pseudonym;
 use crate::vfs;
 
 const PLAN: Operation = Operation::new("audit", "plan_pruning");
@@ -97,6 +98,7 @@ impl EmbeddedAudit {
             id,
             scope,
             placed: core.clock.wall(),
+            called: None,
         };
         let placed = async {
             operator(core, cx)?;
@@ -146,8 +148,16 @@ impl EmbeddedAudit {
     ) -> Result<Keeps, AuditError> {
         operator(&self.0, cx)?;
         let held = self.0.retention.holds.covers(tenant, patient).await?;
+        let subjects = &self.0.builder.subjects;
+        let pseudonym = subjects
+            .pseudonym_of(&LogId::Tenant(tenant), patient)
+            .await?;
+        let Some(pseudonym) = pseudonym else {
+            return Ok(Keeps { held, until: None });
+        };
         let (core, policy) = (Arc::clone(&self.0), policy.clone());
-        let until = task::blocking(move || last_end(&core, tenant, patient, &policy)).await;
+        let about = (patient, pseudonym);
+        let until = task::blocking(move || last_end(&core, tenant, about, &policy)).await;
         Ok(Keeps {
             held,
             until: until.map_err(|_| AuditError::WorkerLost)??,
@@ -238,8 +248,8 @@ impl OpenLog {
         as_of: Timestamp,
         anchors: &[Checkpoint],
     ) -> Result<Survey, AuditError> {
-        let holds = self.retention.holds.list().await?;
         self.sign().await?;
+        let holds = self.holds_by_name().await?;
         let keys = self.signing.lock().await.keys.clone();
         let surveyor = Surveyor {
             layout: self.layout.clone(),
@@ -254,6 +264,24 @@ impl OpenLog {
         let survey = survey.map_err(|_| AuditError::WorkerLost)?;
         let survey = survey.map_err(AuditError::from);
         Ok(self.note_corruption(survey).await??)
+    }
+
+    /// The holds that stand, with what each log calls their patients.
+    async fn holds_by_name(&self) -> Result<Vec<Hold>, AuditError> {
+        let mut holds = self.retention.holds.list().await?;
+        let logs = self.index.logs();
+        for hold in &mut holds {
+            let HoldScope::Patient(patient) = hold.scope else {
+                continue;
+            };
+            let mut called = BTreeMap::new();
+            for log in logs.iter().filter(|log| **log != LogId::Directory) {
+                let pseudonym = self.builder.subjects.pseudonym_of(log, patient).await?;
+                called.extend(pseudonym.map(|pseudonym| (*log, pseudonym)));
+            }
+            hold.called = Some(called);
+        }
+        Ok(holds)
     }
 
     async fn carry_out(
@@ -305,7 +333,7 @@ impl OpenLog {
         done: &mut Pruned,
     ) -> Result<(), AuditError> {
         let gate = Arc::clone(&self.retention.gate).lock_owned().await;
-        let holds = self.retention.holds.list().await?;
+        let holds = self.holds_by_name().await?;
         let (layout, index) = (self.layout.clone(), Arc::clone(&self.index));
         let (numbers, plan) = (Arc::clone(numbers), Arc::clone(plan));
         let work = move || {
@@ -422,13 +450,14 @@ fn forget(layout: &Layout) -> Result<(), AuditError> {
 fn last_end(
     core: &OpenLog,
     tenant: TenantId,
-    patient: SubjectId,
+    (patient, pseudonym): (SubjectId, Pseudonym),
     policy: &RetentionPolicy,
 ) -> Result<Option<Timestamp>, AuditError> {
     let about = Hold {
         id: HoldId::NIL,
         scope: HoldScope::Patient(patient),
         placed: Timestamp::EPOCH,
+        called: Some(BTreeMap::from([(LogId::Tenant(tenant), pseudonym)])),
     };
     let log = LogId::Tenant(tenant);
     let (mut from, mut last) = (0, None);

@@ -59,10 +59,19 @@ impl OpenLog {
         query: &Query,
     ) -> Result<Page, AuditError> {
         self.admit(cx, &query.log)?;
-        let own = query.clone();
-        let page = self.look_up(move |core| core.page(&own)).await?;
+        let mut own = query.clone();
+        if let Some(patient) = query.patient {
+            let subjects = &self.builder.subjects;
+            own.called = subjects.pseudonym_of(&query.log, patient).await?;
+        }
+        let asked = own.asked();
+        let page = if own.patient.is_some() && own.called.is_none() {
+            // Nobody by that name was ever in the log, or they were erased.
+            self.empty_page(&own)
+        } else {
+            self.look_up(move |core| core.page(&own)).await?
+        };
         let views = page.hits.iter().map(|hit| &hit.view);
-        let asked = query.asked();
         self.record_view(cx, &query.log, asked, views).await?;
         Ok(page)
     }
@@ -176,6 +185,15 @@ impl OpenLog {
         // Ending the old one may fail as well, after its file is gone.
         let _ = task::blocking(move || core.lookup.discard(None)).await;
         run(work).await.map_err(|_| AuditError::WorkerLost)?
+    }
+
+    fn empty_page(&self, query: &Query) -> Page {
+        Page {
+            hits: Vec::new(),
+            next: None,
+            size: self.sources().size(query),
+            head: None,
+        }
     }
 
     fn page(&self, query: &Query) -> Result<Page, AuditError> {

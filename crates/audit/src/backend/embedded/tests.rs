@@ -1,5 +1,7 @@
 //! Disks that fail: what was acknowledged stands, what was not is answered as such.
 
+mod privacy;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -60,7 +60,9 @@ impl Asked {
 
     /// The conditions of `query` that have lists.
     pub(in super::super) fn of(query: &Query) -> Vec<Self> {
-        let patient = query.patient.map(|id| Self::patient(&id.to_string()));
+        let patient = query
+            .called
+            .map(|called| Self::patient(&called.to_string()));
         let actor = query.actor.as_ref().map(|id| Self::actor(id.as_str()));
         let code = query.code.as_ref().map(|code| Self::code(code.as_str()));
         let outcome = query.outcome.map(|outcome| Self::outcome(outcome.code()));
