@@ -125,6 +125,10 @@ fn describe(report: &Report, is_anchored: bool) -> Finding {
         let (from, to) = (rest.indexes.start, rest.indexes.end.saturating_sub(1));
         text.push_str(&format!("not anchored: {}#{from} to {to}\n", rest.log));
     }
+    for gone in &report.pruned {
+        let (log, entries) = (gone.log, gone.entries);
+        text.push_str(&format!("pruned, as the log accounts for: {entries} entries of {log}\n"));
+    }
     if report.spooled > 0 {
         text.push_str(&format!("waiting in the spool: {}\n", report.spooled));
     }

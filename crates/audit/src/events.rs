@@ -1,5 +1,6 @@
 //! What audit records of itself: AUD-001 recording started, AUD-005 integrity verified, AUD-006 it
-//! failed, AUD-011 an unfinished tail was dropped, SEC-001 an alert was raised.
+//! failed, AUD-009 entries are pruned, AUD-010 a legal hold was changed, AUD-011 an unfinished tail was
+//! dropped, SEC-001 an alert was raised.
 //!
 //! They go straight into the log and never over the required lane. AUD-002 (stopped), AUD-003 (the
 //! trail was viewed), AUD-007 and AUD-008 (anchors) are not emitted yet.
