@@ -76,7 +76,8 @@ pub trait AuditLog: Component {
     /// Appends one event and returns once its entry is durable in the log.
     ///
     /// Cancel-safe: a dropped future never un-writes. Idempotent on [`Event::id`] while the id is
-    /// among the most recent ones (`AuditConfig::recent_ids`): a repeat returns the first receipt.
+    /// among the most recent ones (`AuditConfig::recent_ids`): a repeat returns the first receipt. The ids
+    /// of pruned entries are forgotten when the log is opened again.
     /// Never spools: that is the business of the required lane (`EventSink::emit`), which knows
     /// whether the event's type fails closed.
     ///
@@ -124,8 +125,8 @@ pub trait AuditLog: Component {
     /// The entries of `log` in `range`, cut to what exists and to `AuditConfig::read_limit`.
     ///
     /// A tenant's log is read in a context bound to that tenant while it is active; every log may
-    /// be read by a system context. Sealed fields stay sealed. Cancel-safe. Not yet itself recorded
-    /// (AUD-003).
+    /// be read by a system context. Sealed fields stay sealed. An entry that was pruned has its place and
+    /// its hash ([`EntryView::pruned`]). Cancel-safe. Not yet itself recorded (AUD-003).
     ///
     /// # Errors
     /// [`Denied`](AuditError::Denied); [`Corrupt`](AuditError::Corrupt) if an entry does not read
