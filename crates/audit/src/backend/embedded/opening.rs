@@ -65,9 +65,8 @@ pub(super) async fn open(
         _lock: lock,
     };
     let (jobs, todo) = crossbeam_channel::unbounded();
-    let writer = std::thread::Builder::new()
-        .name("eonpro-audit".to_owned())
-        .spawn(move || writer.run(&todo))?;
+    let thread = std::thread::Builder::new().name("eonpro-audit".to_owned());
+    let writer = thread.spawn(move || writer.run(&todo))?;
     let signing = Signing {
         layout: layout.clone(),
         signer: parts.signer,
