@@ -132,6 +132,12 @@ fn describe(report: &Report, is_anchored: bool) -> Finding {
             "follows a log that was given up: statement {follows}, {kept} kept here\n"
         ));
     }
+    for gone in &report.pruned {
+        let (log, entries) = (gone.log, gone.entries);
+        text.push_str(&format!(
+            "pruned, as the log accounts for: {entries} entries of {log}\n"
+        ));
+    }
     if report.spooled > 0 {
         text.push_str(&format!("waiting in the spool: {}\n", report.spooled));
     }

@@ -1,6 +1,7 @@
 //! What audit records of itself: AUD-001 recording started, AUD-003 the trail was viewed, AUD-005 integrity
-//! verified, AUD-006 it failed, AUD-007 witnesses cosigned, AUD-008 somebody knows another log, AUD-011 an
-//! unfinished tail was dropped, SEC-001 an alert was raised.
+//! verified, AUD-006 it failed, AUD-007 witnesses cosigned, AUD-008 somebody knows another log, AUD-009
+//! entries are pruned, AUD-010 a legal hold was changed, AUD-011 an unfinished tail was dropped, SEC-001 an
+//! alert was raised.
 //!
 //! They go straight into the log and never over the required lane.
 

@@ -78,7 +78,8 @@ pub trait AuditLog: Component {
     /// Appends one event and returns once its entry is durable in the log.
     ///
     /// Cancel-safe: a dropped future never un-writes. Idempotent on [`Event::id`] while the id is
-    /// among the most recent ones (`AuditConfig::recent_ids`): a repeat returns the first receipt.
+    /// among the most recent ones (`AuditConfig::recent_ids`): a repeat returns the first receipt. The ids
+    /// of pruned entries are forgotten when the log is opened again.
     /// Never spools: that is the business of the required lane (`EventSink::emit`), which knows
     /// whether the event's type fails closed.
     ///
@@ -127,7 +128,8 @@ pub trait AuditLog: Component {
     /// The entries of `log` in `range`, cut to what exists and to `AuditConfig::read_limit`.
     ///
     /// A tenant's log is read in a context bound to that tenant while it is active; every log may
-    /// be read by a system context. Sealed fields stay sealed. Cancel-safe.
+    /// be read by a system context. Sealed fields stay sealed. An entry that was pruned has its place and
+    /// its hash ([`EntryView::pruned`]). Cancel-safe.
     ///
     /// Reading is itself recorded, in that log and as the context's actor (AUD-003: what was asked, how many
     /// entries, how many patients), durably before anything is returned; so whoever reads on at the end of a

@@ -6,10 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use eonpro_audit::{AuditLog as _, VerifyError, VerifyingKey, verify};
+use eonpro_audit::{AuditLog as _, HoldId, HoldScope, LogId, VerifyError, VerifyingKey, verify};
 use eonpro_core::component::Component as _;
 use eonpro_core::entropy::{Entropy as _, SeededEntropy};
+use eonpro_core::phi::Phi;
+use eonpro_testkit::tenant_id;
 
+use crate::ages::{Ages, YEAR};
 use crate::house::House;
 
 const ROUNDS: &str = "EONPRO_TAMPER_ROUNDS";
@@ -53,6 +56,31 @@ async fn written(dice: &Dice) -> House {
         audit.close().await;
     }
     house
+}
+
+/// A closed log of which old entries are pruned, others are held, and some are young.
+async fn pruned(dice: &Dice) -> Ages {
+    let ages = Ages::new();
+    let audit = ages.house.open().await;
+    for _ in 0..6 {
+        ages.views(&audit, 1, 45 + dice.below(30)).await;
+    }
+    let from = dice.below(200) as u64;
+    let scope = HoldScope::Range {
+        log: LogId::Tenant(tenant_id(1)),
+        from,
+        until: from + 1 + dice.below(20) as u64,
+    };
+    let id = HoldId::random(&*ages.house.entropy);
+    let system = ages.house.system();
+    let held = audit.hold(&system, id, scope, Phi::from("court"));
+    held.await.unwrap();
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&audit).await;
+    assert!(ages.prune(&audit).await.unwrap().entries > 200);
+    ages.views(&audit, 2, 1 + dice.below(20)).await;
+    audit.close().await;
+    ages
 }
 
 /// All files that mean something, with their content. `LOCK` is empty and only held.
@@ -155,6 +183,34 @@ fn edit(dice: &Dice, files: &[(PathBuf, Vec<u8>)], dir: &Path, key: &VerifyingKe
     fs::write(path, good).unwrap();
     fs::write(other, others).unwrap();
     changed
+}
+
+/// Changes one log in as many ways, and counts the larger changes.
+fn campaign(house: &House, dice: &Dice, flips: u64, edits: u64) {
+    let (dir, key) = (house.log(), house.key());
+    verify(&dir, &[key]).unwrap();
+    let files = files(&dir);
+    for _ in 0..flips {
+        flip(dice, &files, &dir, &key);
+    }
+    let mut edited = 0;
+    while edited < edits {
+        edited += u64::from(edit(dice, &files, &dir, &key));
+    }
+    verify(&dir, &[key]).unwrap();
+}
+
+#[tokio::test]
+async fn every_change_of_a_pruned_log_is_named_as_well() {
+    let rounds = rounds().div_ceil(10);
+    let dice = Dice(SeededEntropy::new(SEED + 1));
+    let logs = rounds.div_ceil(200);
+    let (flips, edits) = (rounds.div_ceil(logs), rounds.div_ceil(5 * logs));
+    for _ in 0..logs {
+        campaign(&pruned(&dice).await.house, &dice, flips, edits);
+    }
+    let (flips, edits) = (flips * logs, edits * logs);
+    println!("{flips} bits flipped and {edits} larger changes in {logs} pruned logs, all named");
 }
 
 #[tokio::test]

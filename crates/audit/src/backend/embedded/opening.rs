@@ -95,9 +95,8 @@ pub(super) async fn go_on(
         _lock: lock,
     };
     let (jobs, todo) = crossbeam_channel::unbounded();
-    let writer = std::thread::Builder::new()
-        .name("eonpro-audit".to_owned())
-        .spawn(move || writer.run(&todo))?;
+    let thread = std::thread::Builder::new().name("eonpro-audit".to_owned());
+    let writer = thread.spawn(move || writer.run(&todo))?;
     let heads = Arc::new(Heads::new(&signed, trail.keys()));
     let signing = Signing {
         layout: layout.clone(),
