@@ -1,8 +1,11 @@
 //! From a directory to an open log: recover it, start the writer, record the beginning.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
 use eonpro_core::port::Signer;
 use eonpro_core::task;
 use tokio::sync::mpsc;
@@ -13,7 +16,7 @@ use super::disk::Disk;
 use super::heads::Heads;
 use super::lookup::Lookup;
 use super::open_log::{Ending, OpenLog};
-use super::queue::Queue;
+use super::queue::{Job, Queue};
 use super::recovery::{Recovered, prepare, recover};
 use super::signing::{Signing, empty_directory};
 use super::writer::Writer;
@@ -65,10 +68,7 @@ pub(super) async fn open(
         down: false,
         _lock: lock,
     };
-    let (jobs, todo) = crossbeam_channel::unbounded();
-    let writer = std::thread::Builder::new()
-        .name("eonpro-audit".to_owned())
-        .spawn(move || writer.run(&todo))?;
+    let (jobs, writer) = start(writer)?;
     let heads = Arc::new(Heads::new(&signed));
     let signing = Signing {
         layout: layout.clone(),
@@ -102,13 +102,19 @@ pub(super) async fn open(
         since_checkpoint: AtomicU64::new(0),
         checkpointing: AtomicBool::new(false),
         notices,
-        ending: Mutex::new(Some(Ending {
-            writer,
-            alerts: alerts::start(weak.clone(), parts.alerts, noticed),
-        })),
+        ending: Ending::of(writer, alerts::start(weak.clone(), parts.alerts, noticed)),
     });
     log.begin(spooled, dropped).await?;
     Ok(log)
+}
+
+/// Starts the thread that writes.
+fn start(writer: Writer) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
+    let (jobs, todo) = crossbeam_channel::unbounded();
+    let writer = std::thread::Builder::new()
+        .name("eonpro-audit".to_owned())
+        .spawn(move || writer.run(&todo))?;
+    Ok((jobs, writer))
 }
 
 async fn recovered(
