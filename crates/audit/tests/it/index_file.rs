@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use eonpro_audit::merkle::verify_inclusion;
+use eonpro_audit::merkle::{CompactRange, verify_consistency, verify_inclusion};
 use eonpro_audit::{
-    AuditLog as _, Checkpoint, Effort, EmbeddedAudit, EntryView, LogId, Proofs, Query, verify,
+    AuditError, AuditLog as _, Checkpoint, Effort, EmbeddedAudit, EntryView, LogId, Proofs, Query,
+    verify,
 };
 use eonpro_core::component::Component as _;
 use eonpro_core::event::Code;
@@ -187,12 +188,90 @@ async fn forged_tiles_prove_nothing_and_hide_nothing() {
                 tiles.insert(&key, tile.as_slice()).unwrap();
             }
         });
+        let audit = house.open().await;
+        smaller_trees_are_right(&house, &audit).await;
+        audit.close().await;
         still_right(&house, &expected).await;
     }
     forge(&house, |write| {
         write.delete_table(TILES).unwrap();
     });
     still_right(&house, &expected).await;
+}
+
+/// That proofs in trees before the signed one hold for the entries as they are.
+async fn smaller_trees_are_right(house: &House, audit: &EmbeddedAudit) {
+    let log = LogId::Tenant(tenant_id(1));
+    let views = audit.read(&house.system(), &log, 0..100).await.unwrap();
+    let root = |size: usize| {
+        let mut tree = CompactRange::new();
+        views
+            .iter()
+            .take(size)
+            .for_each(|view| tree.append(view.leaf()));
+        tree.root()
+    };
+    let cx = house.cx(1);
+    let proof = audit.prove(&cx, &log, 3, 100).await.unwrap();
+    verify_inclusion(&proof, 3, &views[3].leaf(), 100, &root(100)).unwrap();
+    let proof = audit.prove_growth(&cx, &log, 37, 100).await.unwrap();
+    verify_consistency(&proof, 37, &root(37), 100, &root(100)).unwrap();
+}
+
+/// Where in the file the list of the question stands.
+fn lists(bytes: &[u8]) -> Vec<usize> {
+    use sha2::Digest as _;
+    let hash = sha2::Sha256::digest(b"eonpro/audit/index\x03SYS-002");
+    let mut list = vec![3];
+    list.extend_from_slice(&hash[..8]);
+    let windows = bytes.windows(list.len()).enumerate();
+    windows
+        .filter(|(_, window)| *window == list)
+        .map(|(at, _)| at)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_list_that_was_damaged_on_disk_hides_nothing() {
+    let (house, expected) = written().await;
+    let mut bytes = fs::read(file(&house)).unwrap();
+    let places = lists(&bytes);
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + 4] ^= 1;
+    }
+    fs::write(file(&house), bytes).unwrap();
+    still_right(&house, &expected).await;
+}
+
+#[tokio::test]
+async fn an_entry_that_was_changed_with_a_right_checksum_is_not_shown_as_a_hit() {
+    let (house, expected) = written().await;
+    let audit = house.open().await;
+    right(&house, &audit, &expected).await;
+    let path = house.log().join("wal/0000000001.wal");
+    let mut bytes = fs::read(&path).unwrap();
+    let leaf = &expected[2].bytes;
+    let found = bytes.windows(leaf.len()).position(|window| window == leaf);
+    let at = found.unwrap();
+    let name = bytes[at..]
+        .windows(4)
+        .position(|window| window == b"\"n1\"");
+    bytes[at + name.unwrap() + 1] = b'm';
+    let frame = &bytes[at - 24..at + leaf.len()];
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[8..]);
+    bytes[at - 20..at - 16].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+
+    // The frame is intact, so that it reads.
+    let log = LogId::Tenant(tenant_id(1));
+    let index = expected[2].index;
+    let read = audit.read(&house.system(), &log, index..index + 1).await;
+    assert_ne!(read.unwrap()[0].bytes, expected[2].bytes);
+    let mut query = question();
+    query.proofs = Proofs::Without;
+    let page = audit.query(&house.cx(1), &query).await;
+    assert!(matches!(page, Err(AuditError::Corrupt(_))), "{page:?}");
 }
 
 #[tokio::test]

@@ -82,6 +82,15 @@ pub(super) struct Ending {
     pub(super) alerts: tokio::task::JoinHandle<()>,
 }
 
+impl Ending {
+    pub(super) fn of(
+        writer: JoinHandle<()>,
+        alerts: tokio::task::JoinHandle<()>,
+    ) -> Mutex<Option<Self>> {
+        Mutex::new(Some(Self { writer, alerts }))
+    }
+}
+
 impl OpenLog {
     /// Records what recovery dropped, folds in what was spooled, records the start, and signs.
     pub(super) async fn begin(

@@ -1,9 +1,12 @@
 //! From a directory to an open log: recover it, start the writer, record the beginning.
 
 use std::fs::File;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
 use eonpro_core::port::Signer;
 use eonpro_core::task;
 use tokio::sync::mpsc;
@@ -17,7 +20,7 @@ use super::heads::Heads;
 use super::lookup::Lookup;
 use super::open_log::{Ending, OpenLog};
 use super::pruning::Retention;
-use super::queue::Queue;
+use super::queue::{Job, Queue};
 use super::recovery::{Recovered, prepare, recover};
 use super::sealing::Successor;
 use super::signing::{Signing, empty_directory, name_keys};
@@ -94,9 +97,7 @@ pub(super) async fn go_on(
         down: false,
         _lock: lock,
     };
-    let (jobs, todo) = crossbeam_channel::unbounded();
-    let thread = std::thread::Builder::new().name("eonpro-audit".to_owned());
-    let writer = thread.spawn(move || writer.run(&todo))?;
+    let (jobs, writer) = start(writer)?;
     let heads = Arc::new(Heads::new(&signed, trail.keys()));
     let signing = Signing {
         layout: layout.clone(),
@@ -142,10 +143,7 @@ pub(super) async fn go_on(
         since_checkpoint: AtomicU64::new(0),
         checkpointing: AtomicBool::new(false),
         notices,
-        ending: Mutex::new(Some(Ending {
-            writer,
-            alerts: alerts::start(weak.clone(), parts.alerts, noticed),
-        })),
+        ending: Ending::of(writer, alerts::start(weak.clone(), parts.alerts, noticed)),
     });
     if let Some(witnesses) = &log.config.witnesses {
         let clock = Arc::clone(&log.clock);
@@ -156,6 +154,15 @@ pub(super) async fn go_on(
     }
     log.begin(spooled, dropped).await?;
     Ok(log)
+}
+
+/// Starts the thread that writes.
+fn start(writer: Writer) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
+    let (jobs, todo) = crossbeam_channel::unbounded();
+    let writer = std::thread::Builder::new()
+        .name("eonpro-audit".to_owned())
+        .spawn(move || writer.run(&todo))?;
+    Ok((jobs, writer))
 }
 
 /// Recovers the directory and compares it with the head that was kept of it. A directory that does not

@@ -326,3 +326,44 @@ fn leaf_of(frame: &Frame<'_>) -> Option<Digest> {
         Kind::Declare | Kind::End => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::backends::InMemoryBackend;
+
+    fn cursor(offset: usize, chain: &[u8]) -> Cursor {
+        Cursor {
+            offset,
+            batch: 3,
+            chain: Digest::of(chain),
+        }
+    }
+
+    #[test]
+    fn only_the_very_end_of_this_log_is_taken_for_its_end() {
+        let store = Database::builder();
+        let store = store.create_with_backend(InMemoryBackend::new()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let now = Durable {
+            segment: 1,
+            cursor: cursor(200, b"ours"),
+        };
+        for (segment, found, good) in [
+            (1, cursor(200, b"ours"), true),
+            (1, cursor(200, b"theirs"), false),
+            (1, cursor(208, b"ours"), false),
+            (2, cursor(200, b"ours"), false),
+        ] {
+            let mut followed = Followed::from_stored(Stored {
+                segment,
+                cursor: found,
+                logs: Vec::new(),
+            });
+            let step = followed.step(&store, &layout, &now);
+            assert_eq!(step.is_ok(), good, "{segment} {found:?}");
+            assert_eq!(followed.has_reached(&now), good, "{segment} {found:?}");
+        }
+    }
+}
