@@ -1,10 +1,12 @@
 //! The daily sample: whether what the manifest lists is still there, as it was.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use eonpro_core::entropy::{Entropy as _, SeededEntropy};
 use eonpro_core::event::{Digest, Outcome};
 use eonpro_core::port::{Operation, Timer};
+use eonpro_core::time::Timestamp;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::error::ArchiveError;
@@ -13,6 +15,9 @@ use super::manifest::{Page, Row};
 use super::service::Archive;
 
 const CHECK: Operation = Operation::new("audit", "archive_check");
+
+/// How far the store's clock may be from ours.
+const CLOCKS: Duration = Duration::from_secs(60 * 60);
 
 /// What is wrong with an archived object.
 #[non_exhaustive]
@@ -173,7 +178,10 @@ impl Archive {
                 let lock = lock.map_err(ArchiveError::Store)?;
                 let firm = self.config.require_lock.map(|required| required.mode);
                 let soft = |mode| firm.is_some_and(|firm| mode < firm);
-                let short = |until| row.retain_until.is_some_and(|promised| until < promised);
+                let short = |until: Timestamp| {
+                    let until = until.plus(CLOCKS);
+                    row.retain_until.is_some_and(|promised| until < promised)
+                };
                 let loose = match lock {
                     None => row.retain_until.is_some() || firm.is_some(),
                     Some(lock) => soft(lock.mode) || short(lock.until),

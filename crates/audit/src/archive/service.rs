@@ -445,7 +445,8 @@ impl Run<'_> {
             after.cut = after.tiles;
             after.cut_at = self.archive.clock.wall();
             after.cut_entries = entries;
-            after.own = 0;
+            // The pages of this run were recorded after its head.
+            after.own = self.done.pages;
         }
         if !self.rows.is_empty() {
             let rows = std::mem::take(&mut self.rows);

@@ -105,12 +105,18 @@ pub struct Pin {
 pub struct ArchiveSource {
     shelf: Shelf,
     pin: Option<Pin>,
-    listed: tokio::sync::Mutex<Option<Arc<Listed>>>,
+    listed: tokio::sync::Mutex<Listed>,
 }
 
-/// What the manifest lists, by key.
+/// What the manifest lists.
 #[derive(Debug, Default)]
-struct Listed(HashMap<String, Row>);
+struct Listed {
+    /// By key; the pages that were read are among them.
+    rows: HashMap<String, Row>,
+    /// Whether it was read at all, and the largest number of a page that was there then.
+    read: bool,
+    newest: Option<u64>,
+}
 
 impl ArchiveSource {
     /// The archive below `prefix` of `store`. The manifest is read at the first use, and again for each head.
@@ -125,28 +131,20 @@ impl ArchiveSource {
         Ok(Self {
             shelf: Shelf::new(store, prefix)?,
             pin,
-            listed: tokio::sync::Mutex::new(None),
+            listed: tokio::sync::Mutex::default(),
         })
     }
 
-    async fn listed(&self) -> Result<Arc<Listed>, ArchiveError> {
-        let mut slot = self.listed.lock().await;
-        if let Some(listed) = &*slot {
-            return Ok(Arc::clone(listed));
-        }
-        let listed = Arc::new(self.read_manifest().await?);
-        *slot = Some(Arc::clone(&listed));
-        Ok(listed)
-    }
-
-    async fn read_manifest(&self) -> Result<Listed, ArchiveError> {
-        let mut listed = Listed::default();
-        let names = self.shelf.names(names::MANIFEST, None).await?;
+    /// Reads the pages that have come since the last time.
+    async fn read_manifest(&self, listed: &mut Listed) -> Result<(), ArchiveError> {
+        let after = listed.newest.map(|page| format!("{page:020}"));
+        let names = self.shelf.names(names::MANIFEST, after.as_deref()).await?;
         let mut pages: BTreeSet<u64> = names
             .iter()
             .filter_map(|name| names::number(name))
             .collect();
-        if let Some(pin) = &self.pin {
+        let newest = pages.last().copied().max(listed.newest);
+        if let Some(pin) = self.pin.as_ref().filter(|_| !listed.read) {
             let row = Row {
                 key: names::page(pin.page),
                 version: pin.version.clone(),
@@ -155,7 +153,7 @@ impl ArchiveSource {
                 size: 0,
                 retain_until: None,
             };
-            self.follow(row, &mut listed, &mut pages).await?;
+            self.follow(row, listed, &mut pages).await?;
         }
         // From the newest back: each page names the version of the one before.
         while let Some(number) = pages.pop_last() {
@@ -166,17 +164,16 @@ impl ArchiveSource {
             let Some(page) = Page::parse(&bytes).filter(|page| page.number == number) else {
                 continue;
             };
-            let before = take(&mut listed, page, Trust::None);
-            listed
-                .0
-                .entry(key.clone())
-                .or_insert(Row::new(key, stored, None));
+            let before = take(listed, page, Trust::None);
+            let row = Row::new(key.clone(), stored, None);
+            listed.rows.entry(key).or_insert(row);
             if let Some(before) = before {
-                self.follow_unpinned(before, &mut listed, &mut pages)
-                    .await?;
+                self.follow_unpinned(before, listed, &mut pages).await?;
             }
         }
-        Ok(listed)
+        listed.newest = newest;
+        listed.read = true;
+        Ok(())
     }
 
     /// Reads the page of `row` and those before it, each in the version and with the digest that the one
@@ -193,7 +190,7 @@ impl ArchiveSource {
             let page = page.ok_or_else(|| ArchiveError::Missing(row.key.clone()))?;
             pages.remove(&page.number);
             next = take(listed, page, Trust::Pinned);
-            listed.0.insert(row.key.clone(), row);
+            listed.rows.insert(row.key.clone(), row);
         }
         Ok(())
     }
@@ -207,7 +204,7 @@ impl ArchiveSource {
     ) -> Result<(), ArchiveError> {
         let mut next = Some(row);
         while let Some(row) = next.take() {
-            if listed.0.contains_key(&row.key) {
+            if listed.rows.contains_key(&row.key) {
                 return Ok(());
             }
             let Ok(Some(page)) = self.page(&row).await else {
@@ -215,7 +212,7 @@ impl ArchiveSource {
             };
             pages.remove(&page.number);
             next = take(listed, page, Trust::None);
-            listed.0.entry(row.key.clone()).or_insert(row);
+            listed.rows.entry(row.key.clone()).or_insert(row);
         }
         Ok(())
     }
@@ -232,9 +229,14 @@ impl ArchiveSource {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
-        let listed = self.listed().await?;
-        let row = listed.0.get(key);
-        let version = row.and_then(|row| row.version.as_deref());
+        let row = {
+            let mut listed = self.listed.lock().await;
+            if !listed.read {
+                self.read_manifest(&mut listed).await?;
+            }
+            listed.rows.get(key).cloned()
+        };
+        let version = row.as_ref().and_then(|row| row.version.as_deref());
         let Some((bytes, stored)) = self.shelf.get(key, version).await? else {
             return Ok(None);
         };
@@ -261,9 +263,9 @@ fn take(listed: &mut Listed, page: Page, trust: Trust) -> Option<Row> {
         if Some(&row.key) == before.as_ref() {
             previous = Some(row);
         } else if trust == Trust::Pinned {
-            listed.0.insert(row.key.clone(), row);
+            listed.rows.insert(row.key.clone(), row);
         } else {
-            listed.0.entry(row.key.clone()).or_insert(row);
+            listed.rows.entry(row.key.clone()).or_insert(row);
         }
     }
     previous
@@ -272,8 +274,6 @@ fn take(listed: &mut Listed, page: Page, trust: Trust) -> Option<Row> {
 #[async_trait]
 impl TileSource for ArchiveSource {
     async fn head(&self, believe: Believe<'_>) -> Result<String, ArchiveError> {
-        *self.listed.lock().await = None;
-        let listed = self.listed().await?;
         let folder = format!("{}/{}", LogId::Directory, names::CHECKPOINTS);
         let found = self.shelf.names(&folder, None).await?;
         let mut sizes: BTreeSet<u64> = found
@@ -285,7 +285,11 @@ impl TileSource for ArchiveSource {
                 .strip_prefix('/')
                 .map(names::number)
         };
-        sizes.extend(listed.0.keys().filter_map(within).flatten());
+        {
+            let mut listed = self.listed.lock().await;
+            self.read_manifest(&mut listed).await?;
+            sizes.extend(listed.rows.keys().filter_map(within).flatten());
+        }
         let mut refused = None;
         for size in sizes.into_iter().rev() {
             let key = format!("{folder}/{size:020}");

@@ -439,48 +439,45 @@ async fn a_store_that_writes_over_objects_is_unfit() {
     log.close().await;
 }
 
+/// One run that fails from the call `at` on, and the next, of this or of another process. False if there are
+/// not so many calls.
+async fn interrupted(kind: Kind, at: u64) -> bool {
+    let house = House::new();
+    let log = Arc::new(house.open().await);
+    let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let store = FaultStore::new(memory.clone(), kind);
+    let archiving = archive(&house, &log, store.clone()).await;
+    append(&house, &log, 1, 100).await;
+    archiving.run_with_tail().await.unwrap();
+    append(&house, &log, 1, 200).await;
+    store.fail_from(at);
+    let done = archiving.run_with_tail().await;
+    let failed = store.heal();
+    assert_eq!(done.is_err(), failed, "{kind:?} {at}: {done:?}");
+    let done = match at % 2 {
+        0 => archiving.run_with_tail().await,
+        _ => archive(&house, &log, store).await.run_with_tail().await,
+    };
+    done.unwrap_or_else(|error| panic!("{kind:?} {at}: {error:?}"));
+    let report = verify_archive(memory, "", None, &[house.key()], &[]).await;
+    let report = report.unwrap_or_else(|error| panic!("{kind:?} {at}: {error:?}"));
+    let mut heads = report.heads.iter();
+    let own = heads.find(|head| head.log == tenant(1)).unwrap();
+    assert_eq!(own.size, 300);
+    let checked = archiving.check_sample(u64::MAX, 1).await.unwrap();
+    assert!(checked.findings.is_empty(), "{:?}", checked.findings);
+    log.close().await;
+    failed
+}
+
 #[tokio::test]
 async fn an_archive_that_is_interrupted_at_any_call_is_made_good_by_the_next_run() {
     for kind in [Kind::Before, Kind::After] {
-        let house = House::new();
-        let log = Arc::new(house.open().await);
-        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let store = FaultStore::new(memory.clone(), kind);
-        let archiving = archive(&house, &log, store.clone()).await;
         let mut at = 0;
-        loop {
-            append(&house, &log, 1, 150).await;
-            store.fail_from(at);
-            let done = archiving.run_with_tail().await;
-            let failed = store.heal();
-            assert_eq!(done.is_err(), failed, "{kind:?} {at}: {done:?}");
-            if !failed {
-                break;
-            }
-            // Another process, every other time.
-            let done = match at % 2 {
-                0 => archiving.run_with_tail().await,
-                _ => {
-                    archive(&house, &log, store.clone())
-                        .await
-                        .run_with_tail()
-                        .await
-                }
-            };
-            done.unwrap_or_else(|error| panic!("{kind:?} {at}: {error:?}"));
-            let report = verify_archive(memory.clone(), "", None, &[house.key()], &[]).await;
-            let report = report.unwrap_or_else(|error| panic!("{kind:?} {at}: {error:?}"));
-            let own = report
-                .heads
-                .iter()
-                .find(|head| head.log == tenant(1))
-                .unwrap();
-            assert_eq!(own.size, 150 * (at + 1));
+        while interrupted(kind, at).await {
             at += 1;
         }
+        // Tiles, bundles and checkpoints of three logs, the head, and the page.
         assert!(at > 8, "{at}");
-        let checked = archiving.check_sample(u64::MAX, 1).await.unwrap();
-        assert!(checked.findings.is_empty(), "{:?}", checked.findings);
-        log.close().await;
     }
 }

@@ -10,6 +10,7 @@ use eonpro_core::time::Timestamp;
 use eonpro_testkit::servers::Server;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
@@ -97,14 +98,19 @@ impl Bucket {
     }
 
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        // A bucket with Object Lock wants to be told which checksum comes, on some servers by this, too.
+        let mut headers = HeaderMap::new();
+        let name = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
+        headers.insert(name, HeaderValue::from_static("SHA256"));
+        let options = ClientOptions::new().with_default_headers(headers);
         let store = AmazonS3Builder::new()
+            .with_client_options(options)
             .with_endpoint(&self.url)
             .with_allow_http(true)
             .with_region(REGION)
             .with_bucket_name(&self.name)
             .with_access_key_id("AKIDEXAMPLE")
             .with_secret_access_key(SECRET)
-            // A bucket with Object Lock takes nothing without a checksum.
             .with_checksum_algorithm(Checksum::SHA256)
             .with_http_connector(PlainConnector)
             .build();
