@@ -335,7 +335,9 @@ async fn without_the_store_nothing_is_signed_and_appends_go_on() {
     for grows in [true, false] {
         audit.append(&house.cx(1), &house.viewed()).await.unwrap();
         store.mute.store(true, Ordering::SeqCst);
+        let before = published(&house);
         let refused = audit.checkpoint().await;
+        assert_eq!(published(&house), before, "published without being stored");
         assert!(
             matches!(refused, Err(AuditError::HeadStore(_))),
             "{refused:?}"
