@@ -33,24 +33,10 @@ pub(super) async fn open(
     config: AuditConfig,
 ) -> Result<Arc<OpenLog>, AuditError> {
     config.check()?;
-    let mut keys = config.previous_keys.clone();
-    keys.push(parts.verifying_key());
     let lock = in_background(&layout, |layout| prepare(&layout)).await?;
-    let opened = judge(&layout, &parts, &keys, &config).await;
-    let (recovered, heads) = conflict::alerted(opened, &parts).await?;
-    let Recovered {
-        walk,
-        signed,
-        head,
-        trail,
-        index,
-        recent,
-        dropped,
-        spooled,
-    } = recovered;
-    let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
-    let asked = cosigning.round(&head, &layout, &index).await;
-    conflict::alerted(asked, &parts).await?;
+    let judged = judge_and_ask(&layout, &parts, &config).await;
+    let (recovered, heads, cosigning) = conflict::alerted(judged, &parts).await?;
+    let (walk, index) = (recovered.walk, recovered.index);
     let file = disk.open(walk.segment)?;
     let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
@@ -62,7 +48,7 @@ pub(super) async fn open(
         index: Arc::clone(&index),
         alerts: notices.clone(),
         replay: walk.replay.clone(),
-        recent,
+        recent: recovered.recent,
         segment: walk.segment,
         offset: walk.end.offset,
         filled,
@@ -79,12 +65,12 @@ pub(super) async fn open(
     let signing = Signing {
         layout: layout.clone(),
         signer: parts.signer,
-        keys: trail.keys().to_vec(),
+        keys: recovered.trail.keys().to_vec(),
         batch_entries: config.batch_entries,
-        sizes: signed.sizes(),
+        sizes: recovered.signed.sizes(),
         walk: Some(walk),
         heads,
-        head,
+        head: recovered.head,
         cosigning,
         halted: None,
     };
@@ -117,12 +103,24 @@ pub(super) async fn open(
             alerts: alerts::start(weak.clone(), parts.alerts, noticed),
         })),
     });
-    if let Some(witnesses) = &log.config.witnesses {
-        let clock = Arc::clone(&log.clock);
-        cosigning::keep_asking(Arc::downgrade(&log), witnesses, clock);
-    }
-    log.begin(spooled, dropped).await?;
+    cosigning::keep_asking(&log);
+    log.begin(recovered.spooled, recovered.dropped).await?;
     Ok(log)
+}
+
+/// Judges the directory, then asks the witnesses about its head, before anything is built on it.
+async fn judge_and_ask(
+    layout: &Layout,
+    parts: &AuditParts,
+    config: &AuditConfig,
+) -> Result<(Recovered, HeadStore, Cosigning), AuditError> {
+    let mut keys = config.previous_keys.clone();
+    keys.push(parts.verifying_key());
+    let (recovered, heads) = judge(layout, parts, &keys, config).await?;
+    let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
+    let (head, index) = (&recovered.head, &recovered.index);
+    cosigning.round(head, layout, index).await?;
+    Ok((recovered, heads, cosigning))
 }
 
 /// Recovers the directory and compares it with the head that was kept of it. A directory that does not
