@@ -38,11 +38,9 @@ pub(super) async fn open(
     let (recovered, heads, cosigning) = conflict::alerted(judged, &parts).await?;
     let (walk, index) = (recovered.walk, recovered.index);
     let file = disk.open(walk.segment)?;
-    let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
     let writer = Writer {
         disk,
-        file,
         config: config.clone(),
         clock: Arc::clone(&parts.clock),
         index: Arc::clone(&index),
@@ -51,7 +49,8 @@ pub(super) async fn open(
         recent: recovered.recent,
         segment: walk.segment,
         offset: walk.end.offset,
-        filled,
+        filled: usize::try_from(file.length()?).unwrap_or(usize::MAX),
+        file,
         batch: walk.end.batch,
         chain: walk.end.chain,
         must_roll: false,
