@@ -119,6 +119,31 @@ async fn a_proof_of_one_entry_holds_without_the_log_and_for_that_entry_only() {
     assert_eq!(found(&words).code, 2);
 }
 
+#[tokio::test]
+async fn a_policy_believes_no_anchor_that_its_witnesses_did_not_cosign() {
+    let home = tempfile::tempdir().unwrap();
+    let (log, _) = written(&home.path().join("data")).await;
+    let (kept, rules) = (home.path().join("kept"), home.path().join("policy"));
+    let witness = "w+790f262a+BA7wZRoVJP8EnHWj9Og9GvhEkCw2wEVMFtdPKdGfgTc0";
+    fs::copy(log.join("checkpoint"), &kept).unwrap();
+    let words = [
+        text(&log),
+        "--anchor",
+        text(&kept),
+        "--policy",
+        text(&rules),
+    ];
+    for (policy, code) in [
+        (format!("witness w {witness}\nquorum w\n"), 1),
+        ("quorum none\n".to_owned(), 0),
+        ("nonsense\n".to_owned(), 2),
+    ] {
+        fs::write(&rules, policy).unwrap();
+        let found = found(&words);
+        assert_eq!(found.code, code, "{found:?}");
+    }
+}
+
 #[test]
 fn a_disclosed_field_is_printed_if_its_entry_commits_to_it() {
     const FILE: &str = include_str!("data/field.disclosure");
@@ -153,6 +178,7 @@ fn wrong_arguments_are_told() {
         (&["--proof", "a"], "--proof needs a --key"),
         (&["a", "--anchor"], "--anchor needs a value"),
         (&["a", "--key", "x"], "--key takes name+id+base64"),
+        (&["a", "--policy", "b"], "--policy needs an --anchor"),
         (&["a", "--help"], "unknown option --help"),
     ] {
         let error = Args::parse(words.iter().map(Into::into)).unwrap_err();

@@ -198,7 +198,11 @@ async fn of_two_processes_with_copies_of_a_log_the_second_to_sign_stops() {
     copy(&house.log(), &copied);
     let two = open_at(&house, &copied).await.unwrap();
 
-    one.append(&house.cx(1), &house.viewed()).await.unwrap();
+    // More than the other: a larger size is no excuse.
+    for tenant in [1, 2, 3] {
+        let appended = one.append(&house.cx(tenant), &house.viewed()).await;
+        appended.unwrap();
+    }
     let stopped = one.checkpoint().await.unwrap_err();
     assert!(matches!(stopped, AuditError::Fork(_)), "{stopped:?}");
     assert!(matches!(one.health().await, Health::Unhealthy(_)));
@@ -335,7 +339,9 @@ async fn without_the_store_nothing_is_signed_and_appends_go_on() {
     for grows in [true, false] {
         audit.append(&house.cx(1), &house.viewed()).await.unwrap();
         store.mute.store(true, Ordering::SeqCst);
+        let before = published(&house);
         let refused = audit.checkpoint().await;
+        assert_eq!(published(&house), before, "published without being stored");
         assert!(
             matches!(refused, Err(AuditError::HeadStore(_))),
             "{refused:?}"

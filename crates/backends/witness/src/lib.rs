@@ -16,8 +16,8 @@
 //!     Ok(config)
 //! }
 //!
-//! # let key = "w+20ae8a2e+BA7wZRoVJP8EnHWj9Og9GvhEkCw2wEVMFtdPKdGfgTc0";
-//! # let _ = configured(&format!("witness w {key} http://127.0.0.1:7380\nquorum w\n"));
+//! # let key = "w+790f262a+BA7wZRoVJP8EnHWj9Og9GvhEkCw2wEVMFtdPKdGfgTc0";
+//! # configured(&format!("witness w {key} http://127.0.0.1:7380\nquorum w\n")).unwrap();
 //! ```
 
 mod client;

@@ -348,13 +348,12 @@ impl OpenLog {
 }
 
 /// Asks again while a quorum is missing, until the log is closed or gone.
-pub(super) fn keep_asking(
-    log: std::sync::Weak<OpenLog>,
-    witnesses: &Witnesses,
-    clock: SharedClock,
-) {
+pub(super) fn keep_asking(log: &Arc<OpenLog>) {
     use std::sync::atomic::Ordering;
-    let retry = witnesses.retry;
+    let Some(retry) = log.config.witnesses.as_ref().map(|some| some.retry) else {
+        return;
+    };
+    let (clock, log) = (Arc::clone(&log.clock), Arc::downgrade(log));
     task::start(async move {
         loop {
             clock.sleep_until(clock.monotonic().plus(retry)).await;

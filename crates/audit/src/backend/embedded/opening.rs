@@ -53,43 +53,28 @@ pub(super) async fn go_on(
     config: AuditConfig,
     successor: Option<Successor>,
 ) -> Result<Arc<OpenLog>, AuditError> {
-    let mut keys = config.previous_keys.clone();
-    keys.push(parts.verifying_key());
     if successor.is_some() {
         // What is kept is the head of the log that was sealed; its statement names it.
         head_store::forget_head(&*parts.state).await?;
     }
-    let opened = judge(&layout, &parts, &keys, &config).await;
-    let (recovered, store) = conflict::alerted(opened, &parts).await?;
-    let Recovered {
-        walk,
-        signed,
-        head,
-        trail,
-        index,
-        recent,
-        dropped,
-        spooled,
-    } = recovered;
-    let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
-    let asked = cosigning.round(&head, &layout, &index).await;
-    conflict::alerted(asked, &parts).await?;
+    let judged = judge_and_ask(&layout, &parts, &config).await;
+    let (recovered, store, cosigning) = conflict::alerted(judged, &parts).await?;
+    let (walk, index, signed) = (recovered.walk, recovered.index, recovered.signed);
     let header = layout.header(walk.segment)?;
     let file = layout.vfs().open(&layout.segment(walk.segment))?;
-    let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let (notices, noticed) = mpsc::channel(config.alert_queue);
     let writer = Writer {
         layout: layout.clone(),
-        file,
         config: config.clone(),
         clock: Arc::clone(&parts.clock),
         index: Arc::clone(&index),
         alerts: notices.clone(),
         replay: walk.replay.clone(),
-        recent,
+        recent: recovered.recent,
         header,
         offset: walk.end.offset,
-        filled,
+        filled: usize::try_from(file.length()?).unwrap_or(usize::MAX),
+        file,
         batch: walk.end.batch,
         chain: walk.end.chain,
         must_roll: false,
@@ -98,17 +83,17 @@ pub(super) async fn go_on(
         _lock: lock,
     };
     let (jobs, writer) = start(writer)?;
-    let heads = Arc::new(Heads::new(&signed, trail.keys()));
+    let heads = Arc::new(Heads::new(&signed, recovered.trail.keys()));
     let signing = Signing {
         layout: layout.clone(),
         signer: parts.signer,
-        keys: trail.keys().to_vec(),
+        keys: recovered.trail.keys().to_vec(),
         batch_entries: config.batch_entries,
         sizes: signed.sizes(),
         heads: Arc::clone(&heads),
         walk: Some(walk),
         store,
-        head,
+        head: recovered.head,
         cosigning,
         halted: None,
     };
@@ -145,14 +130,11 @@ pub(super) async fn go_on(
         notices,
         ending: Ending::of(writer, alerts::start(weak.clone(), parts.alerts, noticed)),
     });
-    if let Some(witnesses) = &log.config.witnesses {
-        let clock = Arc::clone(&log.clock);
-        cosigning::keep_asking(Arc::downgrade(&log), witnesses, clock);
-    }
+    cosigning::keep_asking(&log);
     if let Some(successor) = successor {
         log.succeed(successor).await?;
     }
-    log.begin(spooled, dropped).await?;
+    log.begin(recovered.spooled, recovered.dropped).await?;
     Ok(log)
 }
 
@@ -163,6 +145,21 @@ fn start(writer: Writer) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
         .name("eonpro-audit".to_owned())
         .spawn(move || writer.run(&todo))?;
     Ok((jobs, writer))
+}
+
+/// Judges the directory, then asks the witnesses about its head, before anything is built on it.
+async fn judge_and_ask(
+    layout: &Layout,
+    parts: &AuditParts,
+    config: &AuditConfig,
+) -> Result<(Recovered, HeadStore, Cosigning), AuditError> {
+    let mut keys = config.previous_keys.clone();
+    keys.push(parts.verifying_key());
+    let (recovered, store) = judge(layout, parts, &keys, config).await?;
+    let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
+    let (head, index) = (&recovered.head, &recovered.index);
+    cosigning.round(head, layout, index).await?;
+    Ok((recovered, store, cosigning))
 }
 
 /// Recovers the directory and compares it with the head that was kept of it. A directory that does not
