@@ -3,12 +3,16 @@
 mod alerts;
 mod disk;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod faulty;
 mod index;
 #[cfg(test)]
 mod machine;
 mod open_log;
 mod opening;
+#[cfg(test)]
+mod overload_tests;
 #[cfg(test)]
 mod power_tests;
 mod queue;

@@ -270,7 +270,7 @@ fn spooled(bed: &Bed, id: &str) -> Vec<u8> {
         "request": id, "trace": "0".repeat(32), "fields": {},
     });
     let text = json.to_string();
-    text[1..].as_bytes().to_vec()
+    text.as_bytes()[1..].to_vec()
 }
 
 #[tokio::test]
