@@ -1,9 +1,12 @@
 //! From a directory to an open log: recover it, start the writer, record the beginning.
 
 use std::fs::File;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
+use crossbeam_channel::Receiver;
 use eonpro_core::port::Signer;
 use eonpro_core::task;
 use tokio::sync::mpsc;
@@ -11,7 +14,7 @@ use tokio::sync::mpsc;
 use super::AuditParts;
 use super::alerts;
 use super::open_log::{Ending, OpenLog};
-use super::queue::Queue;
+use super::queue::{Job, Queue};
 use super::recovery::{Recovered, prepare, recover};
 use super::sealing::Successor;
 use super::signing::{Signing, empty_directory};
@@ -22,7 +25,8 @@ use crate::entry::LeafBuilder;
 use crate::error::AuditError;
 use crate::layout::Layout;
 use crate::log_id::LogId;
-use crate::segment::Tail;
+use crate::segment::{Header, Tail};
+use crate::vfs::VfsFile;
 
 /// Opens the log of `layout`.
 pub(super) async fn open(
@@ -43,8 +47,7 @@ pub(super) async fn go_on(
     config: AuditConfig,
     successor: Option<Successor>,
 ) -> Result<Arc<OpenLog>, AuditError> {
-    let mut keys = config.previous_keys.clone();
-    keys.push(parts.verifying_key());
+    let keys = keys(&parts, &config);
     sign_first_head(&layout, &*parts.signer, &keys).await?;
     let Recovered {
         walk,
@@ -54,9 +57,7 @@ pub(super) async fn go_on(
         dropped,
         spooled,
     } = recovered(&layout, &keys, &config).await?;
-    let header = layout.header(walk.segment)?;
-    let file = layout.vfs().open(&layout.segment(walk.segment))?;
-    let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
+    let (header, file, filled) = last_segment(&layout, walk.segment)?;
     let (notices, noticed) = mpsc::channel(config.alert_queue);
     let writer = Writer {
         layout: layout.clone(),
@@ -78,9 +79,7 @@ pub(super) async fn go_on(
         _lock: lock,
     };
     let (jobs, todo) = crossbeam_channel::unbounded();
-    let writer = std::thread::Builder::new()
-        .name("eonpro-audit".to_owned())
-        .spawn(move || writer.run(&todo))?;
+    let writer = start(writer, todo)?;
     let signing = Signing {
         layout: layout.clone(),
         signer: parts.signer,
@@ -119,6 +118,28 @@ pub(super) async fn go_on(
     }
     log.begin(spooled, dropped).await?;
     Ok(log)
+}
+
+fn start(writer: Writer, todo: Receiver<Job>) -> io::Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("eonpro-audit".to_owned());
+    thread.spawn(move || writer.run(&todo))
+}
+
+/// The last segment, open for writing, with its header and how far it is filled.
+fn last_segment(
+    layout: &Layout,
+    number: u64,
+) -> Result<(Header, Box<dyn VfsFile>, usize), AuditError> {
+    let header = layout.header(number)?;
+    let file = layout.vfs().open(&layout.segment(number))?;
+    let filled = usize::try_from(file.length()?).unwrap_or(usize::MAX);
+    Ok((header, file, filled))
+}
+
+pub(super) fn keys(parts: &AuditParts, config: &AuditConfig) -> Vec<VerifyingKey> {
+    let mut keys = config.previous_keys.clone();
+    keys.push(parts.verifying_key());
+    keys
 }
 
 async fn recovered(
