@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::vfs::{RealVfs, Vfs, VfsFile};
 
@@ -27,8 +27,14 @@ pub(super) struct Plan {
     pub(super) room: Mutex<Option<u64>>,
     /// Each write takes at most so many bytes at once, if not 0.
     pub(super) short: AtomicI64,
-    /// Held by a sync that must wait.
+    /// Fails every call that concerns the spool while set.
+    pub(super) spool_dead: AtomicBool,
+    /// Held by a sync that must wait, and how many have come there.
     pub(super) gate: Mutex<()>,
+    pub(super) at_gate: AtomicI64,
+    /// How many syncs may still return, if they are slowed.
+    tickets: Mutex<Option<u64>>,
+    ticketed: Condvar,
     /// How many batches were synced.
     pub(super) synced: AtomicI64,
 }
@@ -46,6 +52,38 @@ impl Plan {
             counter.store(-1, Ordering::SeqCst);
         }
         Arc::new(plan)
+    }
+
+    /// Slows syncs: each takes a ticket, of which there are none yet.
+    pub(super) fn slow(&self) {
+        *self.tickets.lock().unwrap() = Some(0);
+    }
+
+    pub(super) fn allow(&self, more: u64) {
+        if let Some(tickets) = self.tickets.lock().unwrap().as_mut() {
+            *tickets += more;
+        }
+        self.ticketed.notify_all();
+    }
+
+    fn wait(&self) {
+        self.at_gate.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().unwrap());
+        let tickets = self.tickets.lock().unwrap();
+        let mut tickets = self
+            .ticketed
+            .wait_while(tickets, |tickets| *tickets == Some(0))
+            .unwrap();
+        if let Some(tickets) = tickets.as_mut() {
+            *tickets -= 1;
+        }
+    }
+
+    fn check_spool(&self) -> io::Result<()> {
+        match self.spool_dead.load(Ordering::SeqCst) {
+            true => Err(failed()),
+            false => countdown(&self.spool),
+        }
     }
 
     fn check(&self, counter: &AtomicI64) -> io::Result<()> {
@@ -165,12 +203,13 @@ impl VfsFile for FaultyFile {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        if self.what == What::Segment && bytes.iter().any(|byte| *byte != 0) {
-            if let Err(error) = self.plan.check(&self.plan.write) {
-                // A failed write may have written a part.
-                self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
-                return Err(error);
-            }
+        if self.what == What::Segment
+            && bytes.iter().any(|byte| *byte != 0)
+            && let Err(error) = self.plan.check(&self.plan.write)
+        {
+            // A failed write may have written a part.
+            self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
+            return Err(error);
         }
         let end = offset + bytes.len() as u64;
         let inside = self.file.length()?.saturating_sub(offset);
@@ -185,17 +224,20 @@ impl VfsFile for FaultyFile {
     }
 
     fn set_len(&mut self, length: u64) -> io::Result<()> {
+        if self.what == What::Spool && self.plan.spool_dead.load(Ordering::SeqCst) {
+            return Err(failed());
+        }
         self.file.set_len(length)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
         match self.what {
             What::New | What::Segment => {
-                drop(self.plan.gate.lock().unwrap());
+                self.plan.wait();
                 self.plan.check(&self.plan.sync)?;
                 self.plan.synced.fetch_add(1, Ordering::SeqCst);
             }
-            What::Spool => countdown(&self.plan.spool)?,
+            What::Spool => self.plan.check_spool()?,
             What::Other => {}
         }
         self.file.sync_data()
@@ -208,7 +250,7 @@ impl VfsFile for FaultyFile {
                 self.what = What::Segment;
             }
             What::Segment => self.plan.check(&self.plan.fill)?,
-            What::Spool => countdown(&self.plan.spool)?,
+            What::Spool => self.plan.check_spool()?,
             What::Other => {}
         }
         self.file.sync_all()

@@ -6,6 +6,8 @@ mod cosigning;
 mod disk;
 mod entries;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod faulty;
 #[cfg(feature = "archive")]
 mod feed;
@@ -17,6 +19,8 @@ mod lookup;
 mod machine;
 mod open_log;
 mod opening;
+#[cfg(test)]
+mod overload_tests;
 #[cfg(test)]
 mod power_tests;
 mod proving;

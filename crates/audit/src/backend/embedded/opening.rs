@@ -138,6 +138,12 @@ pub(super) async fn go_on(
     Ok(log)
 }
 
+pub(super) fn keys(parts: &AuditParts, config: &AuditConfig) -> Vec<VerifyingKey> {
+    let mut keys = config.previous_keys.clone();
+    keys.push(parts.verifying_key());
+    keys
+}
+
 /// Starts the thread that writes.
 fn start(writer: Writer) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (jobs, todo) = crossbeam_channel::unbounded();
@@ -153,9 +159,7 @@ async fn judge_and_ask(
     parts: &AuditParts,
     config: &AuditConfig,
 ) -> Result<(Recovered, HeadStore, Cosigning), AuditError> {
-    let mut keys = config.previous_keys.clone();
-    keys.push(parts.verifying_key());
-    let (recovered, store) = judge(layout, parts, &keys, config).await?;
+    let (recovered, store) = judge(layout, parts, &keys(parts, config), config).await?;
     let mut cosigning = Cosigning::new(config.witnesses.clone(), Arc::clone(&parts.clock));
     let (head, index) = (&recovered.head, &recovered.index);
     cosigning.round(head, layout, index).await?;

@@ -50,8 +50,7 @@ pub(super) async fn seal_and_continue(
     order: SealOrder,
 ) -> Result<Arc<OpenLog>, AuditError> {
     config.check()?;
-    let mut keys = config.previous_keys.clone();
-    keys.push(parts.verifying_key());
+    let keys = opening::keys(&parts, &config);
     let (lock, statement) = in_background(&layout, move |layout| set_aside(&layout, &keys)).await?;
     let successor = Successor { statement, order };
     let log = opening::go_on(lock, layout.clone(), parts, config, Some(successor)).await?;
