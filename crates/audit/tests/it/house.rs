@@ -14,14 +14,10 @@ use eonpro_core::id::{ActorId, RowId, SubjectId};
 use eonpro_core::identity::{Actor, ActorKind, Assurance, IdentityClaims};
 use eonpro_core::phi::{Cell, Column, Phi, Row, Table};
 use eonpro_core::port::kv::{self, MemoryKeyValue, Partition};
-use eonpro_core::port::{
-    KeyPurpose, KeyValue as _, NoObserver, SealScope, Sealer as _, Signer as _,
-};
+use eonpro_core::port::{KeyPurpose, KeyValue, NoObserver, SealScope, Sealer as _, Signer as _};
 use eonpro_core::time::{SharedClock, SystemClock, Timestamp};
 use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
 use tempfile::TempDir;
-
-use crate::yielding::Yielding;
 
 pub(crate) struct House {
     pub(crate) dir: TempDir,
@@ -31,6 +27,8 @@ pub(crate) struct House {
     pub(crate) alerts: Arc<RecordingAlerts>,
     pub(crate) state: Arc<MemoryKeyValue>,
     pub(crate) config: AuditConfig,
+    /// How the log sees the state.
+    pub(crate) store: fn(Arc<MemoryKeyValue>) -> Arc<dyn KeyValue>,
 }
 
 impl House {
@@ -47,6 +45,7 @@ impl House {
             sealer: TestSealer::ready_for(&[&scope(1), &scope(2), &scope(3)]),
             alerts: RecordingAlerts::new(),
             config,
+            store: |state| state,
         }
     }
 
@@ -77,7 +76,7 @@ impl House {
             entropy: Arc::clone(&self.entropy),
             sealer: self.sealer.clone(),
             signer: Arc::new(self.signer()),
-            state: Arc::new(Yielding(self.state.clone())),
+            state: (self.store)(self.state.clone()),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),

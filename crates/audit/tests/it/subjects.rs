@@ -16,6 +16,7 @@ use eonpro_testkit::tenant_id;
 use futures_util::future::join_all;
 
 use crate::house::House;
+use crate::yielding::Yielding;
 
 const OWN: fn() -> LogId = || LogId::Tenant(tenant_id(1));
 
@@ -66,8 +67,10 @@ async fn a_patient_has_one_pseudonym_in_a_tenant_and_another_in_another() {
 
 #[tokio::test]
 async fn two_processes_find_one_pseudonym() {
-    let here = House::new();
-    let there = House::beside(&here);
+    let mut here = House::new();
+    here.store = |state| Arc::new(Yielding(state));
+    let mut there = House::beside(&here);
+    there.store = here.store;
     let (one, two) = (here.open().await, there.open().await);
     for _ in 0..50 {
         let ada = patient(&here);
@@ -83,7 +86,8 @@ async fn two_processes_find_one_pseudonym() {
 
 #[tokio::test]
 async fn a_crowd_of_first_events_makes_one_record_once() {
-    let house = House::new();
+    let mut house = House::new();
+    house.store = |state| Arc::new(Yielding(state));
     let log = house.open().await;
     let ada = patient(&house);
     let events: Vec<_> = (0..32).map(|_| house.disclosed(ada, "x")).collect();
