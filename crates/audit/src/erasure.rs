@@ -10,7 +10,7 @@ use eonpro_core::time::Timestamp;
 use uuid::Uuid;
 
 use crate::log_id::LogId;
-use crate::retention::Holds;
+use crate::retention::{HoldError, Holds};
 use crate::service::Receipt;
 use crate::subjects::Pseudonym;
 
@@ -88,16 +88,23 @@ impl ErasureCheck for RetentionDuty {
     }
 }
 
-/// A legal hold that may cover the patient's entries forbids their erasure (GDPR article 17(3)(e)).
+impl Holds {
+    /// What forbids an erasure, if a hold does.
+    pub(crate) async fn obstacle_to(&self, erasure: &Erasure) -> Result<Option<Code>, HoldError> {
+        let held = match erasure.log {
+            LogId::Tenant(tenant) => self.covers(tenant, erasure.subject).await?,
+            LogId::System | LogId::Directory => !self.list().await?.is_empty(),
+        };
+        Ok(held.then_some(HELD))
+    }
+}
+
+/// A legal hold that may cover the patient's entries forbids their erasure (GDPR article 17(3)(e)). The
+/// embedded log asks its own holds whether or not they are passed to it.
 #[async_trait]
 impl ErasureCheck for Holds {
     async fn obstacle(&self, facts: &ErasureFacts<'_>) -> Result<Option<Code>, Source> {
-        let held = match facts.erasure.log {
-            LogId::Tenant(tenant) => self.covers(tenant, facts.erasure.subject).await,
-            LogId::System | LogId::Directory => self.list().await.map(|holds| !holds.is_empty()),
-        };
-        let held = held.map_err(Source::from)?;
-        Ok(held.then_some(HELD))
+        self.obstacle_to(facts.erasure).await.map_err(Source::from)
     }
 }
 

@@ -25,6 +25,8 @@ mod foreign;
 #[cfg(test)]
 mod heads;
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod index_file;

@@ -1,5 +1,6 @@
 //! What is old enough loses its bytes, what is held or young does not, and nothing that was proven changes.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use eonpro_audit::{
@@ -95,10 +96,8 @@ async fn what_is_old_enough_goes_and_every_proof_of_what_stays_still_holds() {
 
     // Opened again it is the same, and there is nothing more to do.
     let audit = ages.house.open().await;
-    assert_eq!(
-        all(&ages, &audit, &[tenant(1)]).await[&tenant(1)],
-        after[&tenant(1)]
-    );
+    let again = &all(&ages, &audit, &[tenant(1)]).await[&tenant(1)];
+    assert_eq!(again[..after[&tenant(1)].len()], after[&tenant(1)]);
     assert_eq!(ages.plan(&audit).await.unwrap().entries(), 0);
     assert_eq!(ages.prune(&audit).await.unwrap().entries, 0);
     audit.verify(&ages.house.system()).await.unwrap();
@@ -233,9 +232,12 @@ async fn what_is_held_stays_until_the_hold_is_lifted() {
     }
     ages.time.advance(6 * YEAR);
     ages.new_segment(&audit).await;
+    let (system, own) = (ages.house.system(), tenant(1));
+    let called = audit.pseudonym_of(&system, &own, patient).await;
+    let called = called.unwrap().unwrap();
     let field = |name: &str| HoldScope::Field {
         name: name.to_owned(),
-        value: patient.to_string(),
+        value: called.to_string(),
     };
     let scopes = [
         (HoldScope::Everything, 256),
@@ -524,17 +526,31 @@ async fn pruned_as_it_must_be(steps: Vec<Step>) {
     let after = all(&ages, &audit, &logs()).await;
 
     // Who went, told without the code that chose them.
+    let (mut names, system) = (BTreeMap::new(), ages.house.system());
+    for (log, which) in logs()
+        .into_iter()
+        .flat_map(|log| (0..3).map(move |at| (log, at)))
+    {
+        let name = audit.pseudonym_of(&system, &log, patients[which]);
+        names.insert((log, which), name.await.unwrap());
+    }
     let now = ages.house.clock.wall();
     let mut went = 0;
     for (log, views) in &before {
-        let bundles = views.len() / 256 * 256;
+        // The reading is on record, in the system log where there is no such log.
+        let records = match log {
+            LogId::System => 1 + before.values().filter(|views| views.is_empty()).count(),
+            _ => 1,
+        };
+        let bundles = (views.len() + records) / 256 * 256;
         for view in views {
             let entry = view.entry().unwrap();
             let six = view.recorded().unwrap().plus(6 * 365 * DAY + 2 * DAY) <= now;
             let is_held = held.iter().any(|held| match held {
                 Held::Patient(which) => {
-                    let patient = patients[*which].to_string();
-                    serde_json::to_string(&entry).unwrap().contains(&patient)
+                    let text = serde_json::to_string(&entry).unwrap();
+                    let name = &names[&(*log, *which)];
+                    name.is_some_and(|name| text.contains(&name.to_string()))
                 }
                 Held::Range(number, from, until) => {
                     *log == tenant(*number) && (*from..*until).contains(&view.index)

@@ -41,12 +41,13 @@ const LIFT: Operation = Operation::new("audit", "lift");
 /// What retention needs of an open log.
 #[derive(Debug)]
 pub(super) struct Retention {
-    holds: Holds,
+    pub(super) holds: Holds,
     /// Held while entries are pruned, and while the log is verified.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// Held while a hold is placed, and while one segment is judged and replaced, also by work whose caller
-    /// went away: once a hold stands, nothing under it goes.
-    gate: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a hold is placed, while one segment is judged and replaced, and while a patient's erasure
+    /// is decided and done, also by work whose caller went away: once a hold stands, nothing under it goes.
+    /// The log takes it once before it lets go of its directory.
+    pub(super) gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Retention {
@@ -333,6 +334,8 @@ impl OpenLog {
         done: &mut Pruned,
     ) -> Result<(), AuditError> {
         let gate = Arc::clone(&self.retention.gate).lock_owned().await;
+        // After the close the directory may be somebody else's.
+        self.open()?;
         let holds = self.holds_by_name().await?;
         let (layout, index) = (self.layout.clone(), Arc::clone(&self.index));
         let (numbers, plan) = (Arc::clone(numbers), Arc::clone(plan));
@@ -378,6 +381,7 @@ impl OpenLog {
         F: FnOnce(&Layout) -> Result<T, AuditError> + Send + 'static,
     {
         let gate = Arc::clone(&self.retention.gate).lock_owned().await;
+        self.open()?;
         let layout = self.layout.clone();
         let done = task::blocking(move || {
             let _gate = gate;

@@ -128,7 +128,8 @@ impl EmbeddedAudit {
         Ok(made)
     }
 
-    /// Erases a patient from a log, unless one of `checks` obliges to keep the data: from then on nobody
+    /// Erases a patient from a log, unless one of `checks`, or a [legal hold](Self::hold) that may cover
+    /// the patient, obliges to keep the data: from then on nobody
     /// can tell whose the pseudonym was or open what was sealed for this patient alone. No entry, hash
     /// or proof changes. A later event of the patient gets a fresh pseudonym.
     ///
@@ -138,7 +139,8 @@ impl EmbeddedAudit {
     /// context or the tenant's own.
     ///
     /// # Errors
-    /// [`AuditError::Kept`] if it is refused; [`AuditError::ErasureCheck`] if nobody can tell;
+    /// [`AuditError::Kept`] if it is refused; [`AuditError::ErasureCheck`] or [`AuditError::Hold`] if nobody
+    /// can tell;
     /// [`AuditError::Denied`] as `read`; as `append`; [`AuditError::Seal`], [`AuditError::Subject`].
     pub async fn shred(
         &self,
@@ -251,13 +253,18 @@ impl OpenLog {
         receipts.first().copied().ok_or(AuditError::WorkerLost)
     }
 
-    /// Puts the decision on record, and does what it says.
+    /// Puts the decision on record, and does what it says. The holds are asked here, whatever the caller
+    /// asked: none is placed between the decision and the deletion.
     async fn decide(
         &self,
         cx: &RequestContext,
         erasure: &Erasure,
         obstacle: Option<eonpro_core::event::Code>,
     ) -> Result<SubjectErased, AuditError> {
+        let _no_hold_comes_in_between = self.retention.gate.lock().await;
+        self.open()?;
+        let held = self.retention.holds.obstacle_to(erasure).await?;
+        let obstacle = obstacle.or(held);
         let outcome = match obstacle {
             Some(_) => Outcome::Minor,
             None => Outcome::Success,
