@@ -90,9 +90,13 @@ impl ErasureCheck for RetentionDuty {
 
 impl Holds {
     /// What forbids an erasure, if a hold does.
-    pub(crate) async fn obstacle_to(&self, erasure: &Erasure) -> Result<Option<Code>, HoldError> {
-        let held = match erasure.log {
-            LogId::Tenant(tenant) => self.covers(tenant, erasure.subject).await?,
+    pub(crate) async fn obstacle_to(
+        &self,
+        log: LogId,
+        subject: SubjectId,
+    ) -> Result<Option<Code>, HoldError> {
+        let held = match log {
+            LogId::Tenant(tenant) => self.covers(tenant, subject).await?,
             LogId::System | LogId::Directory => !self.list().await?.is_empty(),
         };
         Ok(held.then_some(HELD))
@@ -104,7 +108,9 @@ impl Holds {
 #[async_trait]
 impl ErasureCheck for Holds {
     async fn obstacle(&self, facts: &ErasureFacts<'_>) -> Result<Option<Code>, Source> {
-        self.obstacle_to(facts.erasure).await.map_err(Source::from)
+        let asked = facts.erasure;
+        let obstacle = self.obstacle_to(asked.log, asked.subject).await;
+        obstacle.map_err(Source::from)
     }
 }
 
@@ -119,4 +125,15 @@ pub struct SubjectErased {
     /// How long another process that had the patient at hand may still seal and name by the old key and
     /// pseudonym. Nobody reads a field by what is at hand.
     pub exposure: Duration,
+}
+
+/// What became of the erasures that a log remembers.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ErasuresFinished {
+    /// How many patients still had a record, and have none now.
+    pub erased: u64,
+    /// How many keep theirs although an erasure is on record: a legal hold may cover them, or their erasure
+    /// was refused later. Somebody must look at these.
+    pub kept: u64,
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use eonpro_audit::{
     AuditError, AuditLog as _, EmbeddedAudit, Entry, EntryValue, EntryView, Erasure, ErasureCheck,
-    ErasureFacts, LogId, RetentionDuty, RevealedField, verify,
+    ErasureFacts, HoldId, HoldScope, LogId, RetentionDuty, RevealedField, verify,
 };
 use eonpro_core::component::Component as _;
 use eonpro_core::error::{Classify as _, ErrorKind, Source};
 use eonpro_core::event::Code;
 use eonpro_core::id::{PublicId as _, RowId, SubjectId};
+use eonpro_core::phi::Phi;
 use eonpro_core::port::{KeyValue as _, kv};
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_testkit::tenant_id;
@@ -58,6 +59,12 @@ async fn views(house: &House, log: &EmbeddedAudit) -> Vec<EntryView> {
     views
         .filter(|view| view.entry().unwrap().code != "AUD-003")
         .collect()
+}
+
+/// How many erasures are finished now, and how many are kept back.
+async fn finished(house: &House, log: &EmbeddedAudit) -> (u64, u64) {
+    let finished = log.finish_erasures(&house.system(), &own()).await.unwrap();
+    (finished.erased, finished.kept)
 }
 
 /// What the store has about patients.
@@ -297,16 +304,10 @@ async fn a_restored_store_is_cleansed_by_what_the_log_remembers() {
 
     let denied = log.finish_erasures(&house.cx(1), &own()).await.unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
-    assert_eq!(
-        log.finish_erasures(&house.system(), &own()).await.unwrap(),
-        1
-    );
+    assert_eq!(finished(&house, &log).await, (1, 0));
     let gone = log.reveal(&house.cx(1), &view).await.unwrap();
     assert!(gone.subjects.is_empty());
-    assert_eq!(
-        log.finish_erasures(&house.system(), &own()).await.unwrap(),
-        0
-    );
+    assert_eq!(finished(&house, &log).await, (0, 0));
     let mary = log.pseudonym_of(&house.cx(1), &own(), mary).await.unwrap();
     assert!(mary.is_some());
 }
@@ -330,10 +331,7 @@ async fn a_sign_put_back_alone_leads_nowhere_and_never_to_the_fresh_record() {
     }
     let revealed = log.reveal(&house.cx(1), &view).await.unwrap();
     assert!(revealed.subjects.is_empty());
-    assert_eq!(
-        log.finish_erasures(&house.system(), &own()).await.unwrap(),
-        0
-    );
+    assert_eq!(finished(&house, &log).await, (0, 0));
     let fresh = log.pseudonym_of(&house.cx(1), &own(), ada).await.unwrap();
     assert!(fresh.is_some());
 }
@@ -359,4 +357,32 @@ async fn a_damaged_record_stops_the_patients_events_and_is_not_made_anew() {
     let refused = log.shred(&house.cx(1), &asked, &[&FREE]).await;
     assert!(matches!(refused, Err(AuditError::Seal(_))));
     assert_eq!(subject_records(&house).await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_erasure_from_before_a_hold_or_a_refusal_is_not_finished() {
+    let house = House::new();
+    let log = house.open().await;
+    let ada = SubjectId::random(&*house.entropy);
+    disclosed(&house, &log, ada).await;
+    let backup = subject_records(&house).await;
+    let asked = erasure(&house, ada);
+    log.shred(&house.cx(1), &asked, &[&FREE]).await.unwrap();
+    for (partition, entry) in backup {
+        let put = kv::Transaction::new().put(entry.key, entry.versioned.value);
+        house.state.commit(&partition, put).await.unwrap();
+    }
+    let id = HoldId::random(&*house.entropy);
+    let (system, scope) = (house.system(), HoldScope::Patient(ada));
+    log.hold(&system, id, scope, Phi::from("Doe v. Clinic"))
+        .await
+        .unwrap();
+    assert_eq!(finished(&house, &log).await, (0, 1));
+    log.lift(&system, id, Phi::from("settled")).await.unwrap();
+
+    let refused = log.shred(&house.cx(1), &asked, &[]).await;
+    assert!(matches!(refused, Err(AuditError::Kept(_))));
+    assert_eq!(finished(&house, &log).await, (0, 1));
+    let known = log.pseudonym_of(&house.cx(1), &own(), ada).await.unwrap();
+    assert!(known.is_some());
 }

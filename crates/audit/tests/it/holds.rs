@@ -14,14 +14,15 @@ use eonpro_audit::{
 };
 use eonpro_core::component::{Component, Health, Posture};
 use eonpro_core::event::Code;
-use eonpro_core::id::{PublicId as _, RowId, SubjectId};
+use eonpro_core::event::catalogue::key::Destroyed;
+use eonpro_core::id::{ActorId, PublicId as _, RowId, SubjectId};
 use eonpro_core::phi::Phi;
-use eonpro_core::port::KeyValue;
 use eonpro_core::port::kv::{
     Change, Entry, Key, KvCapabilities, KvError, MemoryKeyValue, Partition, Transaction, Version,
     Versioned,
 };
-use eonpro_testkit::tenant_id;
+use eonpro_core::port::{KeyValue, SealScope, Sealer as _};
+use eonpro_testkit::{scope, tenant_id};
 use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
 
@@ -292,4 +293,142 @@ async fn a_log_that_is_closed_is_pruned_no_further() {
     let audit = ages.house.open().await;
     assert!(ages.prune(&audit).await.unwrap().entries > 0);
     audit.close().await;
+}
+
+/// 300 old entries of tenant 1, each fiftieth of which is about `patient`, and `tenants` more with as many.
+async fn old(ages: &Ages, patient: SubjectId, tenants: u128) -> EmbeddedAudit {
+    let audit = ages.house.open().await;
+    for tenant in 1..=tenants {
+        for _ in 0..6 {
+            ages.views(&audit, tenant, 49).await;
+            let event = match tenant {
+                1 => ages.about(patient),
+                _ => ages.house.viewed(),
+            };
+            ages.append(&audit, tenant, &[event]).await;
+        }
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&audit).await;
+    audit
+}
+
+/// Takes away every record of a patient, as an older copy of the state would.
+async fn lose_records(house: &House) {
+    for (partition, entry) in house.entries().await {
+        if entry.key.as_bytes().starts_with(b"subject/") {
+            let away = Transaction::new().delete(entry.key);
+            house.state.commit(&partition, away).await.unwrap();
+        }
+    }
+}
+
+fn somebody(ages: &Ages) -> SubjectId {
+    SubjectId::random(&*ages.house.entropy)
+}
+
+#[tokio::test]
+async fn a_hold_knows_the_entries_of_its_patient_when_the_record_is_lost() {
+    let ages = Ages::new();
+    let ada = somebody(&ages);
+    let audit = old(&ages, ada, 1).await;
+    hold(&ages.house, &audit, HoldScope::Patient(ada)).await;
+    lose_records(&ages.house).await;
+    let own = audit.pseudonym_of(&ages.house.system(), &own(), ada).await;
+    assert_eq!(own.unwrap(), None);
+    let plan = ages.plan(&audit).await.unwrap();
+    assert_eq!((plan.held, plan.entries()), (5, 251));
+    assert_eq!(ages.carry_out(&audit, &plan).await.unwrap().entries, 251);
+    audit.close().await;
+}
+
+#[tokio::test]
+async fn a_hold_on_a_patient_whom_nobody_can_find_holds_everything() {
+    let ages = Ages::new();
+    let ada = somebody(&ages);
+    let audit = old(&ages, ada, 1).await;
+    lose_records(&ages.house).await;
+    hold(&ages.house, &audit, HoldScope::Patient(ada)).await;
+    let plan = ages.plan(&audit).await.unwrap();
+    assert_eq!((plan.held, plan.entries()), (256, 0));
+    // Not even a fresh record of the patient frees the old entries.
+    ages.append(&audit, 1, &[ages.about(ada)]).await;
+    assert_eq!(ages.plan(&audit).await.unwrap().entries(), 0);
+    audit.close().await;
+}
+
+#[tokio::test]
+async fn a_hold_finds_its_patient_in_codes_too() {
+    let ages = Ages::new();
+    let ada = somebody(&ages);
+    let audit = ages.house.open().await;
+    ages.append(&audit, 1, &[ages.about(ada)]).await;
+    let place = format!("tenant/{}/subject/{}", tenant_id(1), ada.uuid());
+    let destroyed = ages.house.event(Destroyed {
+        key_id: Code::constant("k"),
+        key_version: 1,
+        approver: ActorId::anonymous(),
+        second_approver: None,
+        scope: Code::new(place).unwrap(),
+    });
+    ages.append(&audit, 1, &[destroyed]).await;
+    for _ in 0..6 {
+        ages.views(&audit, 1, 50).await;
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&audit).await;
+    hold(&ages.house, &audit, HoldScope::Patient(ada)).await;
+    let plan = ages.plan(&audit).await.unwrap();
+    assert_eq!((plan.held, plan.entries()), (2, 254));
+    audit.close().await;
+}
+
+#[tokio::test]
+async fn a_log_without_keys_is_held_and_the_others_are_pruned() {
+    let ages = Ages::new();
+    let ada = somebody(&ages);
+    let audit = old(&ages, ada, 2).await;
+    hold(&ages.house, &audit, HoldScope::Patient(ada)).await;
+    let gone = SealScope::from(&scope(2));
+    ages.house.sealer.destroy_scope(gone).await.unwrap();
+    let plan = ages.plan(&audit).await.unwrap();
+    assert_eq!((plan.held, plan.entries()), (256 + 5, 251));
+    assert_eq!(ages.carry_out(&audit, &plan).await.unwrap().entries, 251);
+    audit.close().await;
+}
+
+#[tokio::test]
+async fn the_state_does_not_tell_whom_somebody_holds() {
+    let house = House::new();
+    let audit = house.open().await;
+    let ada = SubjectId::random(&*house.entropy);
+    let event = house.disclosed(ada, "to Dr. Babbage");
+    eonpro_audit::AuditLog::append(&audit, &house.cx(1), &event)
+        .await
+        .unwrap();
+    let name = audit.pseudonym_of(&house.cx(1), &own(), ada).await.unwrap();
+    let field = HoldScope::Field {
+        name: "room".to_owned(),
+        value: "ward-seven".to_owned(),
+    };
+    for scope in [HoldScope::Patient(ada), field] {
+        let id = hold(&house, &audit, scope.clone()).await;
+        let listed = audit.holds().list().await.unwrap();
+        assert!(
+            listed
+                .iter()
+                .any(|hold| hold.id == id && hold.scope == scope)
+        );
+    }
+    let stored = String::from_utf8_lossy(&house.stored().await).to_lowercase();
+    let secrets = [
+        ada.to_string(),
+        ada.uuid().to_string(),
+        ada.uuid().simple().to_string(),
+        name.unwrap().to_string(),
+        "ward-seven".to_owned(),
+    ];
+    for secret in secrets {
+        assert!(!stored.contains(&secret.to_lowercase()), "{secret}");
+    }
 }

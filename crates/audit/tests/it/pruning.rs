@@ -5,9 +5,10 @@ use std::fs;
 
 use eonpro_audit::{
     Approvals, AuditError, AuditLog as _, EmbeddedAudit, HoldError, HoldId, HoldScope, LogId,
-    PruneRefusal, RetentionClass, RetentionPolicy, verify,
+    Order, PruneRefusal, Query, RetentionClass, RetentionPolicy, SealOrder, verify,
 };
 use eonpro_core::component::Component as _;
+use eonpro_core::event::catalogue::audit::LegalHoldChanged;
 use eonpro_core::event::catalogue::finance;
 use eonpro_core::event::{Code, ObjectRef};
 use eonpro_core::id::{ActorId, RowId, SubjectId};
@@ -255,8 +256,9 @@ async fn what_is_held_stays_until_the_hold_is_lifted() {
         ),
         (HoldScope::Patient(patient), 5),
         (
+            // Whom no log knows, anything may be about.
             HoldScope::Patient(SubjectId::random(&*ages.house.entropy)),
-            0,
+            256,
         ),
         (field("patient"), 5),
         (field("resource"), 0),
@@ -437,6 +439,75 @@ async fn a_tail_that_was_torn_behind_pruned_segments_is_recovered_as_any_other()
     audit.close().await;
 }
 
+#[tokio::test]
+async fn the_index_answers_after_the_segment_that_it_stood_in_was_pruned() {
+    let ages = Ages::new();
+    let audit = ages.house.open().await;
+    ages.views(&audit, 1, 75).await;
+    let (cx, mut query) = (ages.house.cx(1), Query::new(tenant(1)));
+    query.code = Some(Code::constant("PHI-001"));
+    audit.query(&cx, &query).await.unwrap();
+    for _ in 0..5 {
+        ages.views(&audit, 1, 50).await;
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&audit).await;
+    assert!(ages.prune(&audit).await.unwrap().entries > 200);
+    query.order = Order::NewestFirst;
+    let page = audit.query(&cx, &query).await.unwrap();
+    assert!(!page.hits.is_empty());
+    audit.close().await;
+}
+
+#[tokio::test]
+async fn nobody_but_the_log_itself_records_a_hold() {
+    let ages = Ages::new();
+    let audit = old(&ages).await;
+    let id = HoldId::random(&*ages.house.entropy);
+    let forged = ages.house.event(LegalHoldChanged {
+        scope: Code::new(format!("patient:{id}")).unwrap(),
+        patient: None,
+        change: Code::constant("set"),
+        authority: Phi::from("nobody"),
+    });
+    ages.append(&audit, 1, &[forged]).await;
+    assert_eq!(ages.prune(&audit).await.unwrap().entries, 256);
+    audit.close().await;
+}
+
+#[tokio::test]
+async fn the_record_of_a_sealed_log_is_never_pruned() {
+    let ages = Ages::new();
+    let audit = ages.house.open().await;
+    ages.views(&audit, 1, 50).await;
+    audit.close().await;
+    let path = ages.house.log().join("wal/0000000001.wal");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1_500] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let order = SealOrder {
+        by: ActorId::new("operator-7").unwrap(),
+        reason: Code::constant("disk_failure"),
+    };
+    let (log, config) = (ages.house.log(), ages.house.config.clone());
+    let audit = EmbeddedAudit::seal_and_continue(&log, ages.house.parts(), config, order).await;
+    let audit = audit.unwrap();
+    let system = ages.house.system();
+    for _ in 0..6 {
+        let stopped: Vec<_> = (0..50).map(|_| ages.house.stopped()).collect();
+        audit.append_batch(&system, &stopped).await.unwrap();
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&audit).await;
+    ages.prune(&audit).await.unwrap();
+    let gone = pruned(&all(&ages, &audit, &[ONE]).await, ONE);
+    assert_eq!(gone, (2..256).collect::<Vec<u64>>());
+    audit.verify(&system).await.unwrap();
+    audit.close().await;
+    let report = verify(&ages.house.log(), &[ages.house.key()]).unwrap();
+    assert!(report.follows.is_some());
+}
+
 /// What happens to a log in one step of the property below.
 #[derive(Debug, Clone)]
 enum Step {
@@ -460,6 +531,8 @@ enum Held {
     Patient(usize),
     Range(u128, u64, u64),
     Log(u128),
+    /// A patient whom no log knew then.
+    Everything,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -511,9 +584,18 @@ async fn pruned_as_it_must_be(steps: Vec<Step>) {
                         until,
                     },
                     Held::Log(number) => HoldScope::Log(tenant(number)),
+                    Held::Everything => HoldScope::Everything,
                 };
+                let mut known = !matches!(scope, HoldScope::Patient(_));
+                if let HoldScope::Patient(patient) = scope {
+                    let system = ages.house.system();
+                    for log in &logs()[1..] {
+                        let name = audit.pseudonym_of(&system, log, patient).await;
+                        known |= name.unwrap().is_some();
+                    }
+                }
                 hold(&ages, &audit, scope).await;
-                held.push(what);
+                held.push(if known { what } else { Held::Everything });
             }
         }
     }
@@ -556,6 +638,7 @@ async fn pruned_as_it_must_be(steps: Vec<Step>) {
                     *log == tenant(*number) && (*from..*until).contains(&view.index)
                 }
                 Held::Log(number) => *log == tenant(*number),
+                Held::Everything => true,
             });
             let index = usize::try_from(view.index).unwrap();
             let goes = six && !is_held && index < bundles && entry.code != "AUD-010";
