@@ -43,6 +43,8 @@ mod pruning;
 #[cfg(test)]
 mod pruning_crash;
 #[cfg(test)]
+mod pruning_property;
+#[cfg(test)]
 mod publishing;
 #[cfg(test)]
 mod queries;
