@@ -10,7 +10,7 @@ use eonpro_core::time::Timestamp;
 use uuid::Uuid;
 
 use crate::log_id::LogId;
-use crate::retention::Holds;
+use crate::retention::{HoldError, Holds};
 use crate::service::Receipt;
 use crate::subjects::Pseudonym;
 
@@ -88,16 +88,29 @@ impl ErasureCheck for RetentionDuty {
     }
 }
 
-/// A legal hold that may cover the patient's entries forbids their erasure (GDPR article 17(3)(e)).
+impl Holds {
+    /// What forbids an erasure, if a hold does.
+    pub(crate) async fn obstacle_to(
+        &self,
+        log: LogId,
+        subject: SubjectId,
+    ) -> Result<Option<Code>, HoldError> {
+        let held = match log {
+            LogId::Tenant(tenant) => self.covers(tenant, subject).await?,
+            LogId::System | LogId::Directory => !self.list().await?.is_empty(),
+        };
+        Ok(held.then_some(HELD))
+    }
+}
+
+/// A legal hold that may cover the patient's entries forbids their erasure (GDPR article 17(3)(e)). The
+/// embedded log asks its own holds whether or not they are passed to it.
 #[async_trait]
 impl ErasureCheck for Holds {
     async fn obstacle(&self, facts: &ErasureFacts<'_>) -> Result<Option<Code>, Source> {
-        let held = match facts.erasure.log {
-            LogId::Tenant(tenant) => self.covers(tenant, facts.erasure.subject).await,
-            LogId::System | LogId::Directory => self.list().await.map(|holds| !holds.is_empty()),
-        };
-        let held = held.map_err(Source::from)?;
-        Ok(held.then_some(HELD))
+        let asked = facts.erasure;
+        let obstacle = self.obstacle_to(asked.log, asked.subject).await;
+        obstacle.map_err(Source::from)
     }
 }
 
@@ -112,4 +125,15 @@ pub struct SubjectErased {
     /// How long another process that had the patient at hand may still seal and name by the old key and
     /// pseudonym. Nobody reads a field by what is at hand.
     pub exposure: Duration,
+}
+
+/// What became of the erasures that a log remembers.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ErasuresFinished {
+    /// How many patients still had a record, and have none now.
+    pub erased: u64,
+    /// How many keep theirs although an erasure is on record: a legal hold may cover them, or their erasure
+    /// was refused later. Somebody must look at these.
+    pub kept: u64,
 }

@@ -72,7 +72,9 @@ pub use backend::key_file::{KeyFileError, KeyFileSigner};
 pub use checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 pub use config::AuditConfig;
 pub use disclosure::{Disclosed, Disclosure, DisclosureError, DisclosureOrder, verify_disclosure};
-pub use erasure::{Erasure, ErasureCheck, ErasureFacts, RetentionDuty, SubjectErased};
+pub use erasure::{
+    Erasure, ErasureCheck, ErasureFacts, ErasuresFinished, RetentionDuty, SubjectErased,
+};
 pub use error::{AuditError, BatchFault, Written};
 pub use fault::{Fault, Place, VerifyError};
 pub use head::{HeadConflict, Keeper};

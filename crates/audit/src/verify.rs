@@ -229,8 +229,13 @@ fn check_first(
     let Some((segment, taken)) = first else {
         return Ok(());
     };
+    let wrong = || VerifyError::tampered(Place::entry(LogId::System, 0), Fault::Sealed);
     if taken.bytes == LeafBytes::Pruned {
-        return Ok(());
+        // It is the only record of the sealed log, and is never pruned.
+        return match follows {
+            None => Ok(()),
+            Some(_) => Err(wrong()),
+        };
     }
     let until = taken.offset + padded(taken.length);
     let bytes = layout.read(segment, taken.offset, Some(until))?;
@@ -243,10 +248,7 @@ fn check_first(
     });
     match found == follows {
         true => Ok(()),
-        false => Err(VerifyError::tampered(
-            Place::entry(LogId::System, 0),
-            Fault::Sealed,
-        )),
+        false => Err(wrong()),
     }
 }
 
@@ -260,5 +262,33 @@ pub(crate) fn nothing_signed_is_missing(
         (None, _) => Ok(()),
         (Some(_), Some(torn)) => Err(VerifyError::tampered(torn.place.clone(), torn.fault)),
         (Some(place), None) => Err(VerifyError::tampered(place, Fault::Missing)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eonpro_core::time::Timestamp;
+
+    #[test]
+    fn the_record_of_a_sealed_log_cannot_have_been_pruned() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let taken = Taken {
+            log: LogId::System,
+            index: 0,
+            leaf: Digest::of(b"leaf"),
+            recorded: Timestamp::EPOCH,
+            event: None,
+            bytes: LeafBytes::Pruned,
+            offset: 0,
+            length: 0,
+        };
+        let first = Some((1, taken));
+        assert!(check_first(&layout, first, None).is_ok());
+        match check_first(&layout, first, Some(Digest::of(b"statement"))) {
+            Err(VerifyError::Tampered { fault, .. }) => assert_eq!(fault, Fault::Sealed),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -4,27 +4,35 @@
 //! (AUD-010) with the hold's id in it. Whoever prunes reads both: a hold that cannot be read, or that is on
 //! record and not in the state, means that nothing goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eonpro_core::entropy::Entropy;
 use eonpro_core::error::{Classify, ErrorKind, Status};
 use eonpro_core::event::Code;
 use eonpro_core::id::{PublicId as _, SubjectId, TenantId};
-use eonpro_core::port::KeyValue;
+use eonpro_core::phi::{Cell, Column, Row, Table};
 use eonpro_core::port::kv::{Key, KvError, Partition, Transaction};
+use eonpro_core::port::{KeyPurpose, KeyValue, SealError, SealScope, Sealer};
 use eonpro_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::log_id::LogId;
-use crate::subjects::Pseudonym;
+use crate::subjects::{Pseudonym, pseudonyms};
 use crate::wire::{Entry, EntryValue};
 
 const PREFIX: &str = "hold/";
 const PARTITION: Partition = Partition::system("audit");
 const VERSION: u32 = 1;
+const TABLE: Table = Table::new("audit-holds");
+const SCOPE: Column = Column::new("scope");
+/// The kinds of scope that AUD-010 names.
+const KINDS: [&str; 6] = ["everything", "tenant", "log", "range", "patient", "field"];
 /// How many holds there may be.
 const MAX_HOLDS: usize = 65_536;
 const PAGE: usize = 256;
@@ -79,7 +87,9 @@ pub enum HoldScope {
         /// The first index behind.
         until: u64,
     },
-    /// The entries of any log that name this patient, by the pseudonym there, in a clear field.
+    /// The entries of any log that name this patient, by the pseudonym that they had there when the hold was
+    /// placed, or have now. If no tenant's log knew the patient when the hold was placed, anything may be
+    /// about them, and everything is held; so is the whole of a log whose keys were destroyed.
     Patient(SubjectId),
     /// The entries of any log that have this text in the clear field of this name, alone or in a list.
     Field {
@@ -99,10 +109,16 @@ pub struct Hold {
     pub scope: HoldScope,
     /// When it was placed.
     pub placed: Timestamp,
-    /// What each log calls the patient of [`HoldScope::Patient`], where one names them. Looked up anew each
-    /// time, never stored; until it was, the hold is about everybody.
-    pub(crate) called: Option<BTreeMap<LogId, Pseudonym>>,
+    /// What logs called the patient of [`HoldScope::Patient`] when it was placed.
+    pub(crate) called: Names,
+    /// What they call the patient now. Looked up, never stored.
+    pub(crate) now: Names,
+    /// The logs that nobody can look the patient up in, because their keys are gone.
+    pub(crate) blind: BTreeSet<LogId>,
 }
+
+/// What logs call a patient.
+pub(crate) type Names = BTreeMap<LogId, BTreeSet<Pseudonym>>;
 
 /// The holds could not be read or changed.
 #[non_exhaustive]
@@ -111,6 +127,9 @@ pub enum HoldError {
     /// The state is out of reach.
     #[error("legal holds could not be read or written")]
     State(#[source] KvError),
+    /// A hold could not be sealed or opened.
+    #[error("a legal hold could not be sealed or opened")]
+    Seal(#[from] SealError),
     /// What is there is no hold of a version that this crate knows.
     #[error("a stored legal hold is malformed")]
     Malformed,
@@ -132,6 +151,7 @@ impl Classify for HoldError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::State(error) => error.kind(),
+            Self::Seal(error) => error.kind(),
             Self::Malformed => ErrorKind::Integrity,
             Self::Scope | Self::TooMany => ErrorKind::InvalidInput,
             Self::Exists => ErrorKind::Conflict,
@@ -142,6 +162,7 @@ impl Classify for HoldError {
     fn status(&self) -> Status {
         match self {
             Self::State(error) => error.status(),
+            Self::Seal(error) => error.status(),
             _ => Status::Permanent,
         }
     }
@@ -175,10 +196,16 @@ impl Hold {
                 from,
                 until,
             } => log == *held && (*from..*until).contains(&index),
-            HoldScope::Patient(_) => self.called.as_ref().is_none_or(|called| {
-                let pseudonym = called.get(&log);
-                pseudonym.is_some_and(|pseudonym| names(&pseudonym.to_string(), None))
-            }),
+            HoldScope::Patient(_) => {
+                let nobody_knew = !self.called.keys().any(|log| *log != LogId::System);
+                let named = |entry: &Entry| {
+                    let said = pseudonyms(entry);
+                    let maps = [&self.called, &self.now].into_iter();
+                    let mut known = maps.filter_map(|names| names.get(&log));
+                    known.any(|names| !names.is_disjoint(&said))
+                };
+                nobody_knew || self.blind.contains(&log) || entry.is_none_or(named)
+            }
             HoldScope::Field { name, value } => names(value, Some(name)),
         }
     }
@@ -227,19 +254,26 @@ pub(crate) fn hold_of_code(entry: &Entry) -> Option<(HoldId, bool)> {
         EntryValue::Text(text) => Some(text.as_str()),
         _ => None,
     };
-    let (_, id) = text("scope")?.split_once(':')?;
+    let (kind, id) = text("scope")?.split_once(':')?;
+    if !KINDS.contains(&kind) {
+        return None;
+    }
     Some((HoldId::parse(id)?, text("change")? == SET))
 }
 
-/// The holds that stand.
+/// The holds that stand. What each is about is sealed under the system's keys: a copy of the state together
+/// with the log does not tell whom somebody holds.
 #[derive(Debug, Clone)]
-pub struct Holds(Arc<dyn KeyValue>);
+pub struct Holds {
+    state: Arc<dyn KeyValue>,
+    sealer: Arc<dyn Sealer>,
+}
 
 impl Holds {
-    /// In the state of the service: `AuditParts.state`.
+    /// In the state of the service: `AuditParts.state`, sealed by `AuditParts.sealer`.
     #[must_use]
-    pub fn new(state: Arc<dyn KeyValue>) -> Self {
-        Self(state)
+    pub fn new(state: Arc<dyn KeyValue>, sealer: Arc<dyn Sealer>) -> Self {
+        Self { state, sealer }
     }
 
     /// All of them, in the order of their ids. Cancel-safe.
@@ -251,7 +285,7 @@ impl Holds {
         let mut after = None;
         loop {
             let scan = self
-                .0
+                .state
                 .scan(&PARTITION, PREFIX.as_bytes(), after.as_ref(), PAGE);
             let page = scan.await?;
             let Some(last) = page.last() else {
@@ -259,7 +293,7 @@ impl Holds {
             };
             after = Some(last.key.clone());
             for entry in &page {
-                let hold = parse(&entry.versioned.value).ok_or(HoldError::Malformed)?;
+                let hold = self.open(&entry.versioned.value).await?;
                 if entry.key != key(hold.id)? {
                     return Err(HoldError::Malformed);
                 }
@@ -289,11 +323,52 @@ impl Holds {
     /// # Errors
     /// [`HoldError::Unknown`], and as [`Self::list`].
     pub async fn get(&self, id: HoldId) -> Result<Hold, HoldError> {
-        let found = self.0.get(&PARTITION, &key(id)?).await?;
+        let found = self.state.get(&PARTITION, &key(id)?).await?;
         let found = found.ok_or(HoldError::Unknown)?;
-        parse(&found.value)
-            .filter(|hold| hold.id == id)
-            .ok_or(HoldError::Malformed)
+        let hold = self.open(&found.value).await?;
+        match hold.id == id {
+            true => Ok(hold),
+            false => Err(HoldError::Malformed),
+        }
+    }
+
+    async fn seal(&self, hold: &Hold) -> Result<Vec<u8>, HoldError> {
+        let id = hold.id.0.into_bytes();
+        let plain = serde_json::to_vec(&Sealed::from(hold)).map_err(|_| HoldError::Scope)?;
+        let plain = Zeroizing::new(plain);
+        let (scope, cell) = (SealScope::System, cell(&id)?);
+        let sealed = self.sealer.seal(scope, KeyPurpose::AUDIT, &cell, &plain);
+        let wire = Wire {
+            v: VERSION,
+            id: hold.id.to_string(),
+            placed: hold.placed.to_string(),
+            sealed: URL_SAFE_NO_PAD.encode(sealed.await?),
+        };
+        serde_json::to_vec(&wire).map_err(|_| HoldError::Scope)
+    }
+
+    async fn open(&self, bytes: &[u8]) -> Result<Hold, HoldError> {
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|_| HoldError::Malformed)?;
+        let id = HoldId::parse(&wire.id).ok_or(HoldError::Malformed)?;
+        let placed = Timestamp::parse_rfc3339(&wire.placed).ok_or(HoldError::Malformed)?;
+        let sealed = URL_SAFE_NO_PAD.decode(&wire.sealed);
+        let sealed = sealed.map_err(|_| HoldError::Malformed)?;
+        let row = id.0.into_bytes();
+        let (scope, cell) = (SealScope::System, cell(&row)?);
+        let opened = self.sealer.open(scope, KeyPurpose::AUDIT, &cell, &sealed);
+        let opened = opened.await?;
+        let (scope, called) = parse(&opened).ok_or(HoldError::Malformed)?;
+        if wire.v != VERSION {
+            return Err(HoldError::Malformed);
+        }
+        Ok(Hold {
+            id,
+            scope,
+            placed,
+            called,
+            now: Names::new(),
+            blind: BTreeSet::new(),
+        })
     }
 
     /// Stores a hold, unless it is there.
@@ -311,12 +386,12 @@ impl Holds {
         if self.list().await?.len() >= MAX_HOLDS {
             return Err(HoldError::TooMany);
         }
-        let value = serde_json::to_vec(&Wire::from(hold)).map_err(|_| HoldError::Scope)?;
+        let value = self.seal(hold).await?;
         let key = key(hold.id)?;
         let put = Transaction::new()
             .require_absent(key.clone())
             .put(key, value);
-        match self.0.commit(&PARTITION, put).await {
+        match self.state.commit(&PARTITION, put).await {
             Ok(_) => Ok(()),
             Err(KvError::Conflict) => match self.get(hold.id).await? {
                 there if there.scope == hold.scope => Ok(()),
@@ -329,13 +404,13 @@ impl Holds {
     /// Removes a hold.
     pub(crate) async fn remove(&self, id: HoldId) -> Result<(), HoldError> {
         let key = key(id)?;
-        let Some(found) = self.0.get(&PARTITION, &key).await? else {
+        let Some(found) = self.state.get(&PARTITION, &key).await? else {
             return Ok(());
         };
         let remove = Transaction::new()
             .require(key.clone(), found.version)
             .delete(key);
-        self.0.commit(&PARTITION, remove).await?;
+        self.state.commit(&PARTITION, remove).await?;
         Ok(())
     }
 }
@@ -344,16 +419,32 @@ fn key(id: HoldId) -> Result<Key, HoldError> {
     Ok(Key::new(format!("{PREFIX}{id}"))?)
 }
 
+/// Where the scope of a hold belongs.
+fn cell(id: &[u8; 16]) -> Result<Cell<'_>, SealError> {
+    let row = Row::named(id).ok_or(SealError::Malformed)?;
+    Ok(Cell::new(TABLE, SCOPE, row))
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
     v: u32,
     id: String,
     placed: String,
-    scope: WireScope,
+    /// [`Sealed`], in base64url.
+    sealed: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    scope: WireScope,
+    /// Pseudonyms by log.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    called: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum WireScope {
     Everything {},
@@ -364,7 +455,7 @@ enum WireScope {
     Field { name: String, value: String },
 }
 
-impl From<&Hold> for Wire {
+impl From<&Hold> for Sealed {
     fn from(hold: &Hold) -> Self {
         let scope = match &hold.scope {
             HoldScope::Everything => WireScope::Everything {},
@@ -387,17 +478,19 @@ impl From<&Hold> for Wire {
                 value: value.clone(),
             },
         };
+        let texts = |names: &BTreeSet<Pseudonym>| names.iter().map(Pseudonym::to_string).collect();
+        let called = hold.called.iter();
         Self {
-            v: VERSION,
-            id: hold.id.to_string(),
-            placed: hold.placed.to_string(),
             scope,
+            called: called
+                .map(|(log, names)| (log.to_string(), texts(names)))
+                .collect(),
         }
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Hold> {
-    let wire: Wire = serde_json::from_slice(bytes).ok()?;
+fn parse(bytes: &[u8]) -> Option<(HoldScope, Names)> {
+    let wire: Sealed = serde_json::from_slice(bytes).ok()?;
     let scope = match wire.scope {
         WireScope::Everything {} => HoldScope::Everything,
         WireScope::Tenant { tenant } => HoldScope::Tenant(TenantId::parse(&tenant)?),
@@ -412,10 +505,9 @@ fn parse(bytes: &[u8]) -> Option<Hold> {
         }
         WireScope::Field { name, value } => HoldScope::Field { name, value },
     };
-    (wire.v == VERSION).then_some(Hold {
-        id: HoldId::parse(&wire.id)?,
-        scope,
-        placed: Timestamp::parse_rfc3339(&wire.placed)?,
-        called: None,
-    })
+    let called = wire.called.iter().map(|(log, names)| {
+        let names = names.iter().map(|name| Pseudonym::parse(name));
+        Some((LogId::parse(log)?, names.collect::<Option<_>>()?))
+    });
+    Some((scope, called.collect::<Option<_>>()?))
 }

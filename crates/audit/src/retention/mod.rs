@@ -22,7 +22,7 @@ pub use plan::{LogPlan, PrunePlan, Pruned, PrunedLog};
 pub use refusal::PruneRefusal;
 
 pub(crate) use gone::Gone;
-pub(crate) use hold::{SET, hold_code, hold_of_code};
+pub(crate) use hold::{Names, SET, hold_code, hold_of_code};
 pub(crate) use indexes::Indexes;
 pub(crate) use rewrite::{Moved, rewrite};
 pub(crate) use survey::{Survey, Surveyor};

@@ -1,6 +1,7 @@
 //! What may go: each entry judged by its place, its age and the holds, while the log is verified.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use eonpro_core::event::Digest;
 use eonpro_core::time::Timestamp;
@@ -23,6 +24,8 @@ use crate::wire::{Entry, Leaf};
 
 /// How many ranges of a log go at once; the rest goes the next time.
 const MAX_RANGES: usize = 262_144;
+/// AUD-006 and AUD-002, the first of a log that follows a sealed one: the only record of that.
+const OF_THE_SEAL: u64 = 2;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub(crate) struct Surveyor {
     pub(crate) policy: RetentionPolicy,
     pub(crate) as_of: Timestamp,
     pub(crate) anchors: Vec<Checkpoint>,
-    pub(crate) holds: Vec<Hold>,
+    pub(crate) holds: Arc<[Hold]>,
 }
 
 /// What was found.
@@ -75,10 +78,15 @@ impl Surveyor {
             limits.insert(log, size.min(anchored) / BUNDLE * BUNDLE);
         }
         limits.remove(&LogId::Directory);
+        let follows = match self.until.segment {
+            0 => None,
+            segment => self.layout.header(segment)?.follows,
+        };
 
         let mut judge = Judge {
             by: self,
             limits,
+            of_the_seal: follows.map_or(0, |_| OF_THE_SEAL),
             logs: BTreeMap::new(),
             segments: BTreeSet::new(),
             set: BTreeMap::new(),
@@ -148,6 +156,8 @@ struct Judge<'a> {
     by: &'a Surveyor,
     /// Below which index of each log entries may go.
     limits: HashMap<LogId, u64>,
+    /// How many entries at the beginning of the system log say which log this one follows.
+    of_the_seal: u64,
     logs: BTreeMap<LogId, OfLog>,
     segments: BTreeSet<u64>,
     /// The holds that are on record, and whether they were placed last.
@@ -168,8 +178,15 @@ impl Judge<'_> {
         let payload = self.payload(segment, taken)?;
         let leaf = Leaf::parse(&payload);
         let entry = leaf.as_ref().ok().and_then(|leaf| leaf.entry().ok());
-        if let Some(entry) = entry.as_ref().filter(|entry| entry.code == "AUD-010") {
+        // Holds are recorded by the log itself, and only there: nobody else can block its pruning.
+        let on_hold = |entry: &&Entry| entry.code == "AUD-010" && entry.actor.kind == "system";
+        if let Some(entry) = entry.as_ref().filter(on_hold)
+            && taken.log == LogId::System
+        {
             self.set.extend(hold_of_code(entry));
+        }
+        if taken.log == LogId::System && taken.index < self.of_the_seal {
+            return Ok(());
         }
         let limit = self.limits.get(&taken.log).copied().unwrap_or(0);
         if segment >= self.by.until.segment || taken.index >= limit {

@@ -25,6 +25,7 @@ use tokio::sync::RwLock;
 pub(crate) use naming::Naming;
 pub use pseudonym::Pseudonym;
 use record::{Record, Token, Tokens};
+pub(crate) use reveal::pseudonyms;
 pub use reveal::{Revealed, RevealedField};
 
 use crate::config::AuditConfig;

@@ -140,7 +140,7 @@ pub(crate) fn text(salted: &Salted) -> Result<Phi<String>, AuditError> {
 }
 
 /// Everything in an entry that may be a pseudonym.
-fn pseudonyms(entry: &Entry) -> BTreeSet<Pseudonym> {
+pub(crate) fn pseudonyms(entry: &Entry) -> BTreeSet<Pseudonym> {
     let mut texts: Vec<&str> = vec![&entry.actor.id];
     texts.extend(entry.subject.as_deref());
     for value in entry.fields.values() {

@@ -97,7 +97,7 @@ pub(crate) fn class(view: &EntryView) -> RetentionClass {
     RetentionClass::of(&view.entry().unwrap().code).unwrap()
 }
 
-/// All entries of all logs.
+/// All entries of all logs as they were when they were read; the record of that follows them.
 pub(crate) type All = BTreeMap<LogId, Vec<EntryView>>;
 
 pub(crate) async fn all(ages: &Ages, audit: &EmbeddedAudit, logs: &[LogId]) -> All {
@@ -110,10 +110,12 @@ pub(crate) async fn all(ages: &Ages, audit: &EmbeddedAudit, logs: &[LogId]) -> A
                 .read(&ages.house.system(), log, from..u64::MAX)
                 .await
                 .unwrap();
-            if page.is_empty() {
+            // Each reading is on record: who reads until there is nothing more never ends.
+            let is_last = page.len() < ages.house.config.read_limit;
+            views.extend(page);
+            if is_last {
                 break;
             }
-            views.extend(page);
         }
         all.insert(*log, views);
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use eonpro_audit::{
     AuditError, AuditLog as _, EmbeddedAudit, Entry, EntryValue, EntryView, Erasure, ErasureCheck,
-    ErasureFacts, LogId, RetentionDuty, RevealedField, verify,
+    ErasureFacts, HoldId, HoldScope, LogId, RetentionDuty, RevealedField, verify,
 };
 use eonpro_core::component::Component as _;
 use eonpro_core::error::{Classify as _, ErrorKind, Source};
 use eonpro_core::event::Code;
 use eonpro_core::id::{PublicId as _, RowId, SubjectId};
+use eonpro_core::phi::Phi;
 use eonpro_core::port::{KeyValue as _, kv};
 use eonpro_core::time::{ManualClock, Timestamp};
 use eonpro_testkit::tenant_id;
@@ -51,8 +52,26 @@ fn erasure(house: &House, subject: SubjectId) -> Erasure {
     }
 }
 
+/// All entries but the records of readings (AUD-003), of which this makes one.
 async fn views(house: &House, log: &EmbeddedAudit) -> Vec<EntryView> {
-    log.read(&house.cx(1), &own(), 0..999).await.unwrap()
+    let views = log.read(&house.cx(1), &own(), 0..999).await.unwrap();
+    let views = views.into_iter();
+    views
+        .filter(|view| view.entry().unwrap().code != "AUD-003")
+        .collect()
+}
+
+/// How many erasures are finished now, and how many are kept back.
+async fn finished(house: &House, log: &EmbeddedAudit) -> (u64, u64) {
+    let finished = log.finish_erasures(&house.system(), &own()).await.unwrap();
+    (finished.erased, finished.kept)
+}
+
+/// What the store has about patients.
+async fn subject_records(house: &House) -> Vec<(kv::Partition, kv::Entry)> {
+    let mut entries = house.entries().await;
+    entries.retain(|(_, entry)| entry.key.as_bytes().starts_with(b"subject/"));
+    entries
 }
 
 async fn last(house: &House, log: &EmbeddedAudit) -> Entry {
@@ -89,7 +108,7 @@ async fn an_erased_patient_is_nobody_and_every_proof_holds() {
         .await
         .unwrap()
         .unwrap();
-    let records = house.entries().await;
+    let records = subject_records(&house).await;
     assert_eq!(records.len(), 2);
 
     let asked = erasure(&house, ada);
@@ -100,8 +119,11 @@ async fn an_erased_patient_is_nobody_and_every_proof_holds() {
     assert_eq!((decision.code.as_str(), decision.outcome), ("DISC-008", 0));
     assert_eq!(decision.fields["erased"], EntryValue::Flag(true));
     assert_eq!(name(&decision), old.to_string());
-    assert_eq!(erased.decision.index, 1);
-    assert!(house.entries().await.is_empty());
+    let [_, decided] = &views(&house, &log).await[..] else {
+        panic!("the disclosure and the decision");
+    };
+    assert_eq!(erased.decision.index, decided.index);
+    assert!(subject_records(&house).await.is_empty());
 
     // Nobody resolves the pseudonym or opens a field.
     let asked_now = log.pseudonym_of(&house.cx(1), &own(), ada).await.unwrap();
@@ -140,7 +162,7 @@ async fn an_erased_patient_is_nobody_and_every_proof_holds() {
         assert!(!contains(&disk, id.as_bytes()) && !contains(&stored, id.as_bytes()));
     }
     let open = house.open().await;
-    for (_, record) in house.entries().await {
+    for (_, record) in subject_records(&house).await {
         if let Some(opened) = house.opened(&record).await {
             assert!(!contains(&opened, &hex(&old.to_string())));
             assert!(contains(&opened, &hex(&fresh.to_string())));
@@ -178,7 +200,7 @@ async fn an_erasure_is_refused_and_on_record_while_a_duty_stands() {
         assert_eq!(entry.fields["erased"], EntryValue::Flag(false));
         let written = EntryValue::Text(basis.to_owned());
         assert_eq!(entry.fields["retention_basis"], written);
-        assert_eq!(house.entries().await.len(), 2);
+        assert_eq!(subject_records(&house).await.len(), 2);
     }
     let revealed = log.reveal(&house.cx(1), &view).await.unwrap();
     assert_eq!(revealed.subjects.values().collect::<Vec<_>>(), [&ada]);
@@ -198,7 +220,7 @@ async fn nothing_is_erased_or_recorded_where_nobody_can_tell() {
     let denied = log.shred(&house.cx(2), &asked, &[&FREE]).await.unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
     assert_eq!(
-        (log.stats().entries, house.entries().await.len()),
+        (log.stats().entries, subject_records(&house).await.len()),
         (entries, 2)
     );
 }
@@ -247,14 +269,14 @@ async fn the_decision_stands_before_the_record_goes_and_a_repeat_ends_what_faile
     let failed = log.shred(&house.cx(1), &asked, &[&FREE]).await;
     assert!(matches!(failed, Err(AuditError::Seal(_))));
     assert_eq!(last(&house, &log).await.code, "DISC-008");
-    assert_eq!(house.entries().await.len(), 2);
+    assert_eq!(subject_records(&house).await.len(), 2);
     let erased = log.shred(&house.cx(1), &asked, &[&FREE]).await.unwrap();
     assert!(erased.pseudonym.is_some());
-    assert!(house.entries().await.is_empty());
+    assert!(subject_records(&house).await.is_empty());
     // Of a patient whom the log does not know: recorded, and nothing stays.
     let again = log.shred(&house.cx(1), &asked, &[&FREE]).await.unwrap();
     assert_ne!(again.pseudonym, erased.pseudonym);
-    assert!(house.entries().await.is_empty());
+    assert!(subject_records(&house).await.is_empty());
 }
 
 #[tokio::test]
@@ -267,7 +289,7 @@ async fn a_restored_store_is_cleansed_by_what_the_log_remembers() {
     );
     let view = disclosed(&house, &log, ada).await;
     disclosed(&house, &log, mary).await;
-    let backup = house.entries().await;
+    let backup = subject_records(&house).await;
     log.shred(&house.cx(1), &erasure(&house, ada), &[&FREE])
         .await
         .unwrap();
@@ -282,16 +304,10 @@ async fn a_restored_store_is_cleansed_by_what_the_log_remembers() {
 
     let denied = log.finish_erasures(&house.cx(1), &own()).await.unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
-    assert_eq!(
-        log.finish_erasures(&house.system(), &own()).await.unwrap(),
-        1
-    );
+    assert_eq!(finished(&house, &log).await, (1, 0));
     let gone = log.reveal(&house.cx(1), &view).await.unwrap();
     assert!(gone.subjects.is_empty());
-    assert_eq!(
-        log.finish_erasures(&house.system(), &own()).await.unwrap(),
-        0
-    );
+    assert_eq!(finished(&house, &log).await, (0, 0));
     let mary = log.pseudonym_of(&house.cx(1), &own(), mary).await.unwrap();
     assert!(mary.is_some());
 }
@@ -302,7 +318,7 @@ async fn a_sign_put_back_alone_leads_nowhere_and_never_to_the_fresh_record() {
     let log = house.open().await;
     let ada = SubjectId::random(&*house.entropy);
     let view = disclosed(&house, &log, ada).await;
-    let signs = house.entries().await.into_iter();
+    let signs = subject_records(&house).await.into_iter();
     let signs = signs.filter(|(_, entry)| entry.key.as_bytes().starts_with(b"subject/as/"));
     let signs: Vec<_> = signs.collect();
     log.shred(&house.cx(1), &erasure(&house, ada), &[&FREE])
@@ -315,10 +331,7 @@ async fn a_sign_put_back_alone_leads_nowhere_and_never_to_the_fresh_record() {
     }
     let revealed = log.reveal(&house.cx(1), &view).await.unwrap();
     assert!(revealed.subjects.is_empty());
-    assert_eq!(
-        log.finish_erasures(&house.system(), &own()).await.unwrap(),
-        0
-    );
+    assert_eq!(finished(&house, &log).await, (0, 0));
     let fresh = log.pseudonym_of(&house.cx(1), &own(), ada).await.unwrap();
     assert!(fresh.is_some());
 }
@@ -329,7 +342,7 @@ async fn a_damaged_record_stops_the_patients_events_and_is_not_made_anew() {
     let log = house.open().await;
     let ada = SubjectId::random(&*house.entropy);
     disclosed(&house, &log, ada).await;
-    for (partition, entry) in house.entries().await {
+    for (partition, entry) in subject_records(&house).await {
         if entry.key.as_bytes().starts_with(b"subject/of/") {
             let put = kv::Transaction::new().put(entry.key, "damaged");
             house.state.commit(&partition, put).await.unwrap();
@@ -343,5 +356,33 @@ async fn a_damaged_record_stops_the_patients_events_and_is_not_made_anew() {
     let asked = erasure(&house, ada);
     let refused = log.shred(&house.cx(1), &asked, &[&FREE]).await;
     assert!(matches!(refused, Err(AuditError::Seal(_))));
-    assert_eq!(house.entries().await.len(), 2);
+    assert_eq!(subject_records(&house).await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_erasure_from_before_a_hold_or_a_refusal_is_not_finished() {
+    let house = House::new();
+    let log = house.open().await;
+    let ada = SubjectId::random(&*house.entropy);
+    disclosed(&house, &log, ada).await;
+    let backup = subject_records(&house).await;
+    let asked = erasure(&house, ada);
+    log.shred(&house.cx(1), &asked, &[&FREE]).await.unwrap();
+    for (partition, entry) in backup {
+        let put = kv::Transaction::new().put(entry.key, entry.versioned.value);
+        house.state.commit(&partition, put).await.unwrap();
+    }
+    let id = HoldId::random(&*house.entropy);
+    let (system, scope) = (house.system(), HoldScope::Patient(ada));
+    log.hold(&system, id, scope, Phi::from("Doe v. Clinic"))
+        .await
+        .unwrap();
+    assert_eq!(finished(&house, &log).await, (0, 1));
+    log.lift(&system, id, Phi::from("settled")).await.unwrap();
+
+    let refused = log.shred(&house.cx(1), &asked, &[]).await;
+    assert!(matches!(refused, Err(AuditError::Kept(_))));
+    assert_eq!(finished(&house, &log).await, (0, 1));
+    let known = log.pseudonym_of(&house.cx(1), &own(), ada).await.unwrap();
+    assert!(known.is_some());
 }

@@ -25,6 +25,8 @@ mod foreign;
 #[cfg(test)]
 mod heads;
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod index_file;
@@ -40,6 +42,8 @@ mod proofs;
 mod pruning;
 #[cfg(test)]
 mod pruning_crash;
+#[cfg(test)]
+mod pruning_property;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]

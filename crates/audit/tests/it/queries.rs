@@ -1,5 +1,6 @@
 //! What a query answers is what a look at every entry would have found, and the look is on record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eonpro_audit::{
@@ -23,6 +24,8 @@ use crate::house::House;
 /// Entries of a few patients, actors, outcomes and traces.
 pub(crate) struct Mixed {
     pub(crate) patients: Vec<SubjectId>,
+    /// What the log calls them.
+    pub(crate) names: BTreeMap<SubjectId, String>,
     pub(crate) contexts: Vec<RequestContext>,
     pub(crate) entries: Vec<EntryView>,
 }
@@ -86,28 +89,41 @@ pub(crate) async fn mixed(
         let range = from..many as u64;
         entries.extend(audit.read(&house.system(), &log, range).await.unwrap());
     }
+    let mut names = BTreeMap::new();
+    for patient in &patients {
+        let name = audit.pseudonym_of(&house.system(), &log, *patient).await;
+        if let Some(name) = name.unwrap() {
+            names.insert(*patient, name.to_string());
+        }
+    }
     Mixed {
         patients,
+        names,
         contexts,
         entries,
     }
 }
 
-/// Whether an entry is a hit, by what the whole of it says.
-pub(crate) fn admits(query: &Query, view: &EntryView) -> bool {
+/// Whether an entry names the patient that is asked for.
+fn names(query: &Query, mixed: &Mixed, view: &EntryView) -> bool {
     let entry = view.entry().unwrap();
     let patient = match entry.fields.get("patient") {
-        Some(EntryValue::Text(patient)) => Some(patient.clone()),
+        Some(EntryValue::Text(patient)) => Some(patient),
         _ => None,
     };
-    let recorded = view.recorded().unwrap();
     query
         .patient
-        .is_none_or(|asked| patient == Some(asked.to_string()))
-        && query
-            .actor
-            .as_ref()
-            .is_none_or(|actor| actor.to_string() == entry.actor.id)
+        .is_none_or(|asked| patient.is_some() && patient == mixed.names.get(&asked))
+}
+
+/// Whether an entry is a hit, by what the whole of it says of anything but patients.
+pub(crate) fn admits(query: &Query, view: &EntryView) -> bool {
+    let entry = view.entry().unwrap();
+    let recorded = view.recorded().unwrap();
+    query
+        .actor
+        .as_ref()
+        .is_none_or(|actor| actor.to_string() == entry.actor.id)
         && query
             .code
             .as_ref()
@@ -122,11 +138,12 @@ pub(crate) fn admits(query: &Query, view: &EntryView) -> bool {
 }
 
 /// What a look at every entry finds, in the order of the query.
-fn naive(query: &Query, entries: &[EntryView]) -> Vec<EntryView> {
+fn naive(query: &Query, mixed: &Mixed) -> Vec<EntryView> {
     let size = query.size.unwrap_or(u64::MAX);
-    let mut found: Vec<EntryView> = entries
+    let mut found: Vec<EntryView> = mixed
+        .entries
         .iter()
-        .filter(|view| view.index < size && admits(query, view))
+        .filter(|view| view.index < size && admits(query, view) && names(query, mixed, view))
         .filter(|view| match (query.order, query.after) {
             (_, None) => true,
             (Order::OldestFirst, Some(after)) => view.index > after,
@@ -228,7 +245,7 @@ fn the_pages_of_a_query_are_what_a_look_at_every_entry_finds() {
             for page in &pages {
                 prop_assert!(page.hits.len() <= query.limit);
             }
-            let expected = naive(&query, &mixed.entries);
+            let expected = naive(&query, &mixed);
             if found != expected {
                 let indexes = |views: &[EntryView]| -> Vec<u64> {
                     views.iter().map(|view| view.index).collect()
@@ -288,7 +305,7 @@ async fn a_look_at_the_trail_is_on_record_with_what_was_asked_and_shown() {
         Some(EntryValue::Count(page.hits.len() as u64))
     );
     let shown = |patient: &&SubjectId| {
-        let patient = EntryValue::Text(patient.to_string());
+        let patient = EntryValue::Text(mixed.names[*patient].clone());
         page.hits
             .iter()
             .any(|hit| hit.view.entry().unwrap().fields.get("patient") == Some(&patient))

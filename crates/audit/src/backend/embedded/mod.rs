@@ -410,6 +410,8 @@ impl Component for EmbeddedAudit {
         }
         core.close_index().await;
         core.end_spool();
+        // What prunes or erases goes on to the end of its step, and begins no other.
+        drop(core.retention.gate.lock().await);
         core.queue.end();
         // The writer gives the lock back after its last byte.
         let ended = task::blocking(move || ending.writer.join().is_ok());

@@ -97,10 +97,11 @@ pub(super) async fn go_on(
         cosigning,
         halted: None,
     };
+    let retention = Retention::new(Arc::clone(&parts.state), Arc::clone(&parts.sealer));
     let subjects = SubjectVault::new(
         parts.sealer,
         parts.authority,
-        Arc::clone(&parts.state),
+        parts.state,
         Arc::clone(&parts.clock),
         &config,
     );
@@ -117,7 +118,7 @@ pub(super) async fn go_on(
         index,
         signing: tokio::sync::Mutex::new(signing),
         spool: Mutex::new(None),
-        retention: Retention::new(parts.state),
+        retention,
         closed: AtomicBool::new(false),
         down: AtomicBool::new(false),
         corrupt: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 //! a byte goes, and each segment is replaced whole. What a crash leaves verifies, and the next pruning goes
 //! on from it. Appends and checkpoints go on meanwhile; verification waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
@@ -13,7 +13,7 @@ use eonpro_core::event::{Code, Event, Outcome};
 use eonpro_core::id::{ActorId, SubjectId, TenantId};
 use eonpro_core::identity::ActorKind;
 use eonpro_core::phi::Phi;
-use eonpro_core::port::{KeyValue, Operation, Timer};
+use eonpro_core::port::{KeyValue, Operation, SealError, Sealer, Timer};
 use eonpro_core::task;
 use eonpro_core::time::Timestamp;
 
@@ -26,9 +26,9 @@ use crate::fault::VerifyError;
 use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::retention::{
-    Approvals, Hold, HoldId, HoldScope, Holds, Indexes, LogPlan, MAX_PLANS_BYTES, Moved, PrunePlan,
-    PruneRefusal, Pruned, RetentionClass, RetentionPolicy, SET, Survey, Surveyor, UnderWay,
-    hold_code, read_under_way, rewrite, write_bytes,
+    Approvals, Hold, HoldId, HoldScope, Holds, Indexes, LogPlan, MAX_PLANS_BYTES, Moved, Names,
+    PrunePlan, PruneRefusal, Pruned, RetentionClass, RetentionPolicy, SET, Survey, Surveyor,
+    UnderWay, hold_code, read_under_way, rewrite, write_bytes,
 };
 use crate::subjects::Pseudonym;
 use crate::vfs;
@@ -41,18 +41,19 @@ const LIFT: Operation = Operation::new("audit", "lift");
 /// What retention needs of an open log.
 #[derive(Debug)]
 pub(super) struct Retention {
-    holds: Holds,
+    pub(super) holds: Holds,
     /// Held while entries are pruned, and while the log is verified.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// Held while a hold is placed, and while one segment is judged and replaced, also by work whose caller
-    /// went away: once a hold stands, nothing under it goes.
-    gate: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a hold is placed, while one segment is judged and replaced, and while a patient's erasure
+    /// is decided and done, also by work whose caller went away: once a hold stands, nothing under it goes.
+    /// The log takes it once before it lets go of its directory.
+    pub(super) gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Retention {
-    pub(super) fn new(state: Arc<dyn KeyValue>) -> Self {
+    pub(super) fn new(state: Arc<dyn KeyValue>, sealer: Arc<dyn Sealer>) -> Self {
         Self {
-            holds: Holds::new(state),
+            holds: Holds::new(state, sealer),
             turn: tokio::sync::Mutex::default(),
             gate: Arc::default(),
         }
@@ -67,6 +68,15 @@ pub struct Keeps {
     /// When the retention of the last of them ends; `None` if there is none. [`Timestamp`] at its
     /// largest where it never ends.
     pub until: Option<Timestamp>,
+}
+
+/// The holds that stand.
+#[derive(Debug)]
+struct Standing {
+    /// As they are stored.
+    listed: Vec<Hold>,
+    /// With what logs call their patients now.
+    holds: Arc<[Hold]>,
 }
 
 impl EmbeddedAudit {
@@ -94,14 +104,20 @@ impl EmbeddedAudit {
     ) -> Result<(), AuditError> {
         let core = &self.0;
         let timer = Timer::start(HOLD, &*core.clock, &*core.observer);
-        let hold = Hold {
+        let mut hold = Hold {
             id,
             scope,
             placed: core.clock.wall(),
-            called: None,
+            called: Names::new(),
+            now: Names::new(),
+            blind: BTreeSet::new(),
         };
         let placed = async {
             operator(core, cx)?;
+            if let HoldScope::Patient(patient) = hold.scope {
+                // Whatever becomes of the patient's record, the hold knows the entries.
+                (hold.called, _) = core.names_of(patient, &core.ordinary_logs()).await?;
+            }
             {
                 let _between_segments = core.retention.gate.lock().await;
                 core.retention.holds.put(&hold).await?;
@@ -186,7 +202,7 @@ impl EmbeddedAudit {
         let planned = async {
             operator(core, cx)?;
             let _turn = core.retention.turn.lock().await;
-            let survey = core.survey(policy, core.clock.wall(), anchors).await?;
+            let (survey, _) = core.survey(policy, core.clock.wall(), anchors).await?;
             Ok(survey.plan)
         };
         timer.end(planned.await)
@@ -221,11 +237,14 @@ impl EmbeddedAudit {
                 return Err(PruneRefusal::Approvals.into());
             }
             let _turn = core.retention.turn.lock().await;
-            let survey = core.survey(&plan.policy, plan.as_of, &plan.anchors).await?;
+            let surveyed = core.survey(&plan.policy, plan.as_of, &plan.anchors).await?;
+            let (survey, mut standing) = surveyed;
             if survey.plan.logs != plan.logs {
                 return Err(PruneRefusal::PlanChanged.into());
             }
-            core.carry_out(&survey, approver, second).await
+            core.bring_index_past().await?;
+            let approvers = (approver, second);
+            core.carry_out(&survey, &mut standing, approvers).await
         };
         timer.end(pruned.await)
     }
@@ -247,13 +266,19 @@ impl OpenLog {
         policy: &RetentionPolicy,
         as_of: Timestamp,
         anchors: &[Checkpoint],
-    ) -> Result<Survey, AuditError> {
+    ) -> Result<(Survey, Standing), AuditError> {
         self.sign().await?;
+<<<<<<< HEAD
         let holds = self.holds_by_name().await?;
         // Nobody publishes another head while the log is read up to the present one.
         let mut signing = self.signing.lock().await;
         let signed = signing.checkpoint(&self.queue).await;
         self.note_corruption(signed).await?;
+=======
+        let listed = self.retention.holds.list().await?;
+        let standing = self.standing(listed, &self.ordinary_logs()).await?;
+        let keys = self.signing.lock().await.keys.clone();
+>>>>>>> fixholds
         let surveyor = Surveyor {
             layout: self.layout.clone(),
             keys: signing.keys.clone(),
@@ -261,38 +286,72 @@ impl OpenLog {
             policy: policy.clone(),
             as_of,
             anchors: anchors.to_vec(),
-            holds,
+            holds: Arc::clone(&standing.holds),
         };
         let survey = task::blocking(move || surveyor.survey()).await;
         drop(signing);
         let survey = survey.map_err(|_| AuditError::WorkerLost)?;
         let survey = survey.map_err(AuditError::from);
-        Ok(self.note_corruption(survey).await??)
+        Ok((self.note_corruption(survey).await??, standing))
     }
 
-    /// The holds that stand, with what each log calls their patients.
-    async fn holds_by_name(&self) -> Result<Vec<Hold>, AuditError> {
-        let mut holds = self.retention.holds.list().await?;
-        let logs = self.index.logs();
-        for hold in &mut holds {
-            let HoldScope::Patient(patient) = hold.scope else {
-                continue;
-            };
-            let mut called = BTreeMap::new();
-            for log in logs.iter().filter(|log| **log != LogId::Directory) {
-                let pseudonym = self.builder.subjects.pseudonym_of(log, patient).await?;
-                called.extend(pseudonym.map(|pseudonym| (*log, pseudonym)));
+    /// No segment changes while the index stands in the middle of it: where it cannot follow now, it is built
+    /// anew when somebody asks it.
+    async fn bring_index_past(self: &Arc<Self>) -> Result<(), AuditError> {
+        let core = Arc::clone(self);
+        let followed = task::blocking(move || {
+            if let Err(error) = core.lookup.follow(&core.index) {
+                tracing::warn!(%error, "the audit index could not follow before a pruning");
+                core.lookup.discard(None);
             }
-            hold.called = Some(called);
+        });
+        followed.await.map_err(|_| AuditError::WorkerLost)
+    }
+
+    /// All logs but the directory log.
+    fn ordinary_logs(&self) -> Vec<LogId> {
+        let mut logs = self.index.logs();
+        logs.retain(|log| *log != LogId::Directory);
+        logs
+    }
+
+    /// What `logs` call `patient` now, and those of them whose keys are gone.
+    async fn names_of(
+        &self,
+        patient: SubjectId,
+        logs: &[LogId],
+    ) -> Result<(Names, BTreeSet<LogId>), AuditError> {
+        let (mut names, mut blind) = (Names::new(), BTreeSet::new());
+        for log in logs {
+            match self.builder.subjects.pseudonym_of(log, patient).await {
+                Ok(None) => {}
+                Ok(Some(pseudonym)) => _ = names.entry(*log).or_default().insert(pseudonym),
+                Err(AuditError::Seal(SealError::Shredded | SealError::UnknownKey)) => {
+                    blind.insert(*log);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(holds)
+        Ok((names, blind))
+    }
+
+    /// The holds that are `listed`, with what `logs` call their patients.
+    async fn standing(&self, listed: Vec<Hold>, logs: &[LogId]) -> Result<Standing, AuditError> {
+        let mut holds = listed.clone();
+        for hold in &mut holds {
+            if let HoldScope::Patient(patient) = hold.scope {
+                (hold.now, hold.blind) = self.names_of(patient, logs).await?;
+            }
+        }
+        let holds = holds.into();
+        Ok(Standing { listed, holds })
     }
 
     async fn carry_out(
         &self,
         survey: &Survey,
-        approver: &ActorId,
-        second: Option<&ActorId>,
+        standing: &mut Standing,
+        (approver, second): (&ActorId, Option<&ActorId>),
     ) -> Result<Pruned, AuditError> {
         let logs = &survey.plan.logs;
         if logs.is_empty() {
@@ -320,7 +379,7 @@ impl OpenLog {
         let mut done = Pruned::default();
         let numbers: Arc<[LogId]> = survey.numbers.clone().into();
         for segment in &survey.segments {
-            self.prune_segment(*segment, &numbers, &plan, &mut done)
+            self.prune_segment(*segment, (&numbers, &plan), standing, &mut done)
                 .await?;
         }
         if done.held == 0 {
@@ -332,12 +391,24 @@ impl OpenLog {
     async fn prune_segment(
         &self,
         segment: u64,
-        numbers: &Arc<[LogId]>,
-        plan: &Arc<BTreeMap<LogId, Indexes>>,
+        (numbers, plan): (&Arc<[LogId]>, &Arc<BTreeMap<LogId, Indexes>>),
+        standing: &mut Standing,
         done: &mut Pruned,
     ) -> Result<(), AuditError> {
-        let gate = Arc::clone(&self.retention.gate).lock_owned().await;
-        let holds = self.holds_by_name().await?;
+        let gate = loop {
+            let gate = Arc::clone(&self.retention.gate).lock_owned().await;
+            // After the close the directory may be somebody else's.
+            self.open()?;
+            let listed = self.retention.holds.list().await?;
+            if listed == standing.listed {
+                break gate;
+            }
+            // Looking patients up takes long: meanwhile others may hold, and erase.
+            drop(gate);
+            let logs: Vec<LogId> = plan.keys().copied().collect();
+            *standing = self.standing(listed, &logs).await?;
+        };
+        let holds = Arc::clone(&standing.holds);
         let (layout, index) = (self.layout.clone(), Arc::clone(&self.index));
         let (numbers, plan) = (Arc::clone(numbers), Arc::clone(plan));
         let work = move || {
@@ -382,6 +453,7 @@ impl OpenLog {
         F: FnOnce(&Layout) -> Result<T, AuditError> + Send + 'static,
     {
         let gate = Arc::clone(&self.retention.gate).lock_owned().await;
+        self.open()?;
         let layout = self.layout.clone();
         let done = task::blocking(move || {
             let _gate = gate;
@@ -461,7 +533,9 @@ fn last_end(
         id: HoldId::NIL,
         scope: HoldScope::Patient(patient),
         placed: Timestamp::EPOCH,
-        called: Some(BTreeMap::from([(LogId::Tenant(tenant), pseudonym)])),
+        called: Names::from([(LogId::Tenant(tenant), BTreeSet::from([pseudonym]))]),
+        now: Names::new(),
+        blind: BTreeSet::new(),
     };
     let log = LogId::Tenant(tenant);
     let (mut from, mut last) = (0, None);

@@ -1,5 +1,6 @@
 //! Patients of the log for those who may know: named, revealed, disclosed, erased.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eonpro_core::RequestContext;
@@ -15,7 +16,9 @@ use super::EmbeddedAudit;
 use super::open_log::OpenLog;
 use super::reading::may_read;
 use crate::disclosure::{Disclosure, DisclosureOrder};
-use crate::erasure::{Erasure, ErasureCheck, ErasureFacts, SubjectErased, UNCHECKED};
+use crate::erasure::{
+    Erasure, ErasureCheck, ErasureFacts, ErasuresFinished, SubjectErased, UNCHECKED,
+};
 use crate::error::AuditError;
 use crate::log_id::LogId;
 use crate::service::Receipt;
@@ -128,7 +131,8 @@ impl EmbeddedAudit {
         Ok(made)
     }
 
-    /// Erases a patient from a log, unless one of `checks` obliges to keep the data: from then on nobody
+    /// Erases a patient from a log, unless one of `checks`, or a [legal hold](Self::hold) that may cover
+    /// the patient, obliges to keep the data: from then on nobody
     /// can tell whose the pseudonym was or open what was sealed for this patient alone. No entry, hash
     /// or proof changes. A later event of the patient gets a fresh pseudonym.
     ///
@@ -138,7 +142,8 @@ impl EmbeddedAudit {
     /// context or the tenant's own.
     ///
     /// # Errors
-    /// [`AuditError::Kept`] if it is refused; [`AuditError::ErasureCheck`] if nobody can tell;
+    /// [`AuditError::Kept`] if it is refused; [`AuditError::ErasureCheck`] or [`AuditError::Hold`] if nobody
+    /// can tell;
     /// [`AuditError::Denied`] as `read`; as `append`; [`AuditError::Seal`], [`AuditError::Subject`].
     pub async fn shred(
         &self,
@@ -169,44 +174,60 @@ impl EmbeddedAudit {
     }
 
     /// Deletes the records of patients whom `log` says to be erased (DISC-008) and who still have one:
-    /// after a crash in the middle, and **after a backup of the key-value store was put back**. Reads all
-    /// of the log. Returns how many there were. Idempotent; for a system context.
+    /// after a crash in the middle, and **after a backup of the key-value store was put back**. Skips and
+    /// counts those whom a legal hold may cover, and those whose last decision is a refusal. Reads all of
+    /// the log. Idempotent; for a system context.
     ///
     /// # Errors
-    /// [`AuditError::Denied`]; as `read`; [`AuditError::Seal`], [`AuditError::Subject`].
+    /// [`AuditError::Denied`]; as `read`; [`AuditError::Hold`], [`AuditError::Seal`],
+    /// [`AuditError::Subject`].
     pub async fn finish_erasures(
         &self,
         cx: &RequestContext,
         log: &LogId,
-    ) -> Result<u64, AuditError> {
+    ) -> Result<ErasuresFinished, AuditError> {
         let core = &self.0;
         if cx.actor().kind != ActorKind::System {
             return Err(AuditError::Denied);
         }
-        let (mut from, mut finished) = (0, 0);
+        let mut granted = BTreeMap::new();
+        let mut from = 0;
         loop {
             let views = core.entries(*log, from, core.config.read_limit).await?;
             if views.is_empty() {
-                return Ok(finished);
+                break;
             }
             from += views.len() as u64;
-            for pseudonym in views.iter().filter_map(erased) {
-                let subjects = &core.builder.subjects;
-                let was_there = subjects.forget_pseudonym(log, &pseudonym).await?;
-                finished += u64::from(was_there);
+            for (pseudonym, erased) in views.iter().filter_map(decided) {
+                let last = granted.entry(pseudonym);
+                match erased {
+                    true => _ = last.insert_entry(true),
+                    false => _ = last.and_modify(|last| *last = false),
+                }
             }
         }
+        let mut finished = ErasuresFinished::default();
+        for (pseudonym, stands) in granted {
+            let core = Arc::clone(core);
+            let (own, log) = (finished, *log);
+            let next = task::outlive(async move { core.finish(log, pseudonym, stands, own).await });
+            finished = next.await.map_err(|_| AuditError::WorkerLost)??;
+        }
+        Ok(finished)
     }
 }
 
-/// Whom an entry declares to be erased.
-fn erased(view: &EntryView) -> Option<Pseudonym> {
+/// Whom an entry declares to be erased (DISC-008), or not to be.
+fn decided(view: &EntryView) -> Option<(Pseudonym, bool)> {
     let entry = view.entry().ok()?;
-    if entry.code != DECIDED || entry.fields.get("erased") != Some(&EntryValue::Flag(true)) {
+    if entry.code != DECIDED {
         return None;
     }
+    let Some(EntryValue::Flag(erased)) = entry.fields.get("erased") else {
+        return None;
+    };
     match entry.fields.get("patient") {
-        Some(EntryValue::Text(patient)) => Pseudonym::parse(patient),
+        Some(EntryValue::Text(patient)) => Some((Pseudonym::parse(patient)?, *erased)),
         _ => None,
     }
 }
@@ -251,13 +272,45 @@ impl OpenLog {
         receipts.first().copied().ok_or(AuditError::WorkerLost)
     }
 
-    /// Puts the decision on record, and does what it says.
+    /// Deletes one patient's record, if there is one and nothing keeps it.
+    async fn finish(
+        &self,
+        log: LogId,
+        pseudonym: Pseudonym,
+        stands: bool,
+        mut so_far: ErasuresFinished,
+    ) -> Result<ErasuresFinished, AuditError> {
+        let _no_hold_comes_in_between = self.retention.gate.lock().await;
+        self.open()?;
+        let subjects = &self.builder.subjects;
+        let Some((subject, _)) = subjects.subject_of(&log, &pseudonym).await? else {
+            return Ok(so_far);
+        };
+        let held = self.retention.holds.obstacle_to(log, subject).await?;
+        if !stands || held.is_some() {
+            so_far.kept += 1;
+        } else if subjects.forget_pseudonym(&log, &pseudonym).await? {
+            so_far.erased += 1;
+        }
+        Ok(so_far)
+    }
+
+    /// Puts the decision on record, and does what it says. The holds are asked here, whatever the caller
+    /// asked: none is placed between the decision and the deletion.
     async fn decide(
         &self,
         cx: &RequestContext,
         erasure: &Erasure,
         obstacle: Option<eonpro_core::event::Code>,
     ) -> Result<SubjectErased, AuditError> {
+        let _no_hold_comes_in_between = self.retention.gate.lock().await;
+        self.open()?;
+        let held = self
+            .retention
+            .holds
+            .obstacle_to(erasure.log, erasure.subject);
+        let held = held.await?;
+        let obstacle = obstacle.or(held);
         let outcome = match obstacle {
             Some(_) => Outcome::Minor,
             None => Outcome::Success,
