@@ -10,6 +10,7 @@ use eonpro_core::event::Digest;
 
 use super::error::ArchiveError;
 use super::names;
+use super::succession::{Said, take_leaf};
 use super::tower::Tower;
 use crate::backend::embedded::SignedNow;
 use crate::checkpoint::Checkpoint;
@@ -17,9 +18,10 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
-use crate::replay::{LeafBytes, Signed, directory_leaf};
+use crate::replay::{LeafBytes, Signed};
 use crate::segment::FRAME_BYTES;
 use crate::tlog::{Bundle, FULL, TileError, write_bundle};
+use crate::trail::Trail;
 use crate::walk::{Until, Walk};
 
 /// A size of the directory log that was reached before, and its root.
@@ -91,6 +93,8 @@ pub(super) struct Harvest {
     logs: BTreeMap<LogId, Growth>,
     /// Leaves of the directory log that no signed head covers yet.
     leaves: VecDeque<Vec<u8>>,
+    /// Whose signatures count; none before the first leaf.
+    trail: Option<Trail>,
     /// Everything up to here is archived: nothing of it is handed out again.
     tiles: Reached,
     cut: Reached,
@@ -103,6 +107,7 @@ impl Harvest {
             walk: Walk::new(),
             logs: BTreeMap::new(),
             leaves: VecDeque::new(),
+            trail: None,
             tiles,
             cut,
             ready: VecDeque::new(),
@@ -159,7 +164,11 @@ impl Harvest {
             let Some(leaf) = self.leaves.pop_front() else {
                 return Ok(());
             };
-            let point = directory_leaf(&leaf, index, &now.keys)?;
+            let trail = self.trail.get_or_insert_with(|| Trail::new(&now.keys));
+            let said = take_leaf(trail, &leaf, index)?;
+            if matches!(said, Said::Change(at) if at.root != self.root(LogId::Directory)) {
+                return Err(tampered(LogId::Directory, index, Fault::Root));
+            }
             self.grow(LogId::Directory, index + 1, index >= self.tiles.size)?;
             let at = Reached {
                 size: index + 1,
@@ -169,6 +178,9 @@ impl Harvest {
             if differs(&self.tiles) || differs(&self.cut) {
                 return Err(ArchiveError::OtherLog);
             }
+            let Said::Head(point) = said else {
+                continue;
+            };
             self.grow(point.log, point.size, index >= self.tiles.size)?;
             if self.root(point.log) != point.root {
                 return Err(tampered(

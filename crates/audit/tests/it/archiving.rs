@@ -21,6 +21,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
 use crate::house::House;
+use crate::rotation::{move_in, public, signer};
 use crate::stores::{FaultStore, Kind, files};
 
 pub(crate) fn tenant(number: u128) -> LogId {
@@ -305,6 +306,7 @@ async fn another_log_is_not_archived_over_one_that_is() {
         log.close().await;
         let there = files(&bucket(&house));
         fs::remove_dir_all(house.log()).unwrap();
+        eonpro_audit::forget_head(&*house.state).await.unwrap();
 
         let log = Arc::new(house.open().await);
         for _ in 0..entries {
@@ -480,4 +482,41 @@ async fn an_archive_that_is_interrupted_at_any_call_is_made_good_by_the_next_run
         // Tiles, bundles and checkpoints of three logs, the head, and the page.
         assert!(at > 8, "{at}");
     }
+}
+
+#[tokio::test]
+async fn an_archive_goes_on_over_changes_of_keys_and_any_key_of_the_row_verifies_it() {
+    let house = House::new();
+    let first = house.key();
+    let log = Arc::new(house.open().await);
+    append(&house, &log, 1, 300).await;
+    let archiving = archive(&house, &log, store(&house)).await;
+    archiving.run_with_tail().await.unwrap();
+    let next = signer(&house, "second");
+    let second = public(&next);
+    log.rotate_key(&house.system(), next).await.unwrap();
+    append(&house, &log, 1, 300).await;
+    archiving.run_with_tail().await.unwrap();
+    log.close().await;
+    move_in(&house, "second");
+
+    // Read from the beginning, by another process.
+    let log = Arc::new(house.open().await);
+    let next = signer(&house, "third");
+    let third = public(&next);
+    log.rotate_key(&house.system(), next).await.unwrap();
+    append(&house, &log, 1, 7).await;
+    let archiving = archive(&house, &log, store(&house)).await;
+    let cut = archiving.run_with_tail().await.unwrap().cut;
+    log.close().await;
+    for key in [first, second, third] {
+        let verified = verify_archive(store(&house), "", None, &[key], &[]).await;
+        assert_eq!(verified.unwrap().directory.size, cut);
+    }
+    let stranger = House::new().key();
+    let other = verify_archive(store(&house), "", None, &[stranger], &[]).await;
+    assert!(
+        matches!(other, Err(ArchiveError::Checkpoint(_))),
+        "{other:?}"
+    );
 }
