@@ -12,7 +12,7 @@ use eonpro_audit::archive::{
 };
 use eonpro_audit::{AuditLog as _, Checkpoint, EmbeddedAudit, EntryView, LogId, Report};
 use eonpro_core::component::Component as _;
-use eonpro_core::error::Source;
+use eonpro_core::error::{Classify as _, Source, Status};
 use eonpro_core::event::Digest;
 use eonpro_core::port::NoObserver;
 use eonpro_core::port::kv::MemoryKeyValue;
@@ -20,6 +20,7 @@ use eonpro_testkit::tenant_id;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
+use crate::ages::{Ages, YEAR};
 use crate::house::House;
 use crate::rotation::{move_in, public, signer};
 use crate::stores::{FaultStore, Kind, files};
@@ -519,4 +520,63 @@ async fn an_archive_goes_on_over_changes_of_keys_and_any_key_of_the_row_verifies
         matches!(other, Err(ArchiveError::Checkpoint(_))),
         "{other:?}"
     );
+}
+
+/// 300 entries of a tenant, the first 256 of which are old enough to go, in segments that are closed.
+pub(crate) async fn aged(ages: &Ages) -> Arc<EmbeddedAudit> {
+    let log = Arc::new(ages.house.open().await);
+    for _ in 0..6 {
+        ages.views(&log, 1, 50).await;
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&log).await;
+    log
+}
+
+#[tokio::test]
+async fn a_log_that_was_pruned_after_it_was_archived_is_archived_further_from_its_beginning() {
+    let ages = Ages::new();
+    let house = &ages.house;
+    let log = aged(&ages).await;
+    let before = archive(house, &log, store(house)).await;
+    before.run_with_tail().await.unwrap();
+    assert_eq!(ages.prune(&log).await.unwrap().entries, 256);
+    log.close().await;
+
+    let log = Arc::new(house.open().await);
+    ages.views(&log, 1, 300).await;
+    let after = archive(house, &log, store(house)).await;
+    after.run_with_tail().await.unwrap();
+    assert_eq!(after.archived(&tenant(1)), 512);
+    log.close().await;
+    assert!(verify(house, &[]).await.unwrap().entries > 620);
+    assert!(!house.alerts.codes().contains(&"AUD-006"));
+}
+
+#[tokio::test]
+async fn an_archive_that_stood_in_a_segment_that_was_pruned_since_reads_it_anew() {
+    let mut ages = Ages::new();
+    ages.house.config.segment_bytes = 512 * 1024;
+    let house = &ages.house;
+    let log = Arc::new(house.open().await);
+    ages.views(&log, 1, 300).await;
+    let archive = archive(house, &log, store(house)).await;
+    archive.run_with_tail().await.unwrap();
+    ages.time.advance(6 * YEAR);
+    for _ in 0..12 {
+        ages.views(&log, 3, 100).await;
+    }
+    let done = ages.prune(&log).await.unwrap();
+    assert_eq!((done.entries, done.segments), (256, 1));
+
+    let first = archive.run_with_tail().await;
+    assert!(
+        matches!(first, Err(ArchiveError::Moved { .. })),
+        "{first:?}"
+    );
+    assert_eq!(first.unwrap_err().status(), Status::Temporary);
+    archive.run_with_tail().await.unwrap();
+    assert!(verify(house, &[]).await.is_ok());
+    assert_eq!(entries_of(house, &log, "AUD-006").await.len(), 0);
+    log.close().await;
 }
