@@ -49,6 +49,14 @@ pub(super) struct Object {
     pub(super) bytes: Bytes,
 }
 
+/// What is handed out.
+#[derive(Debug)]
+pub(super) enum Ready {
+    Object(Object),
+    /// A bundle of which entries were pruned, and the hashes of all: it cannot be made any more.
+    Pruned(LogId, Bundle, Vec<Digest>),
+}
+
 /// An object that is ready, its bytes perhaps still in the segments.
 #[derive(Debug)]
 enum Piece {
@@ -305,18 +313,21 @@ impl Harvest {
         &mut self,
         layout: &Layout,
         most: usize,
-    ) -> Result<Vec<Object>, ArchiveError> {
+    ) -> Result<Vec<Ready>, ArchiveError> {
         let (mut objects, mut bytes) = (Vec::new(), 0);
         while bytes < most {
             let Some(piece) = self.ready.pop_front() else {
                 break;
             };
-            let object = match piece {
-                Piece::Made(object) => object,
+            let ready = match piece {
+                Piece::Made(object) => Ready::Object(object),
                 Piece::Bundle(log, bundle, spots) => read_bundle(layout, log, bundle, &spots)?,
             };
-            bytes += object.bytes.len();
-            objects.push(object);
+            bytes += match &ready {
+                Ready::Object(object) => object.bytes.len(),
+                Ready::Pruned(_, _, leaves) => 32 * leaves.len(),
+            };
+            objects.push(ready);
         }
         Ok(objects)
     }
@@ -353,20 +364,21 @@ fn read_bundle(
     log: LogId,
     bundle: Bundle,
     spots: &[Spot],
-) -> Result<Object, ArchiveError> {
+) -> Result<Ready, ArchiveError> {
+    if spots.iter().any(|spot| spot.bytes == LeafBytes::Pruned) {
+        let leaves = spots.iter().map(|spot| spot.leaf).collect();
+        return Ok(Ready::Pruned(log, bundle, leaves));
+    }
     let mut entries = Vec::with_capacity(spots.len());
     for (at, spot) in (0..).zip(spots) {
         let index = bundle.start().unwrap_or(0) + at;
-        if spot.bytes == LeafBytes::Pruned {
-            return Err(ArchiveError::Pruned { log, index });
-        }
         entries.push(spot.read(layout, log, index)?);
     }
-    Ok(Object {
+    Ok(Ready::Object(Object {
         log,
         name: bundle.to_string(),
         bytes: write_bundle(&entries)?.into(),
-    })
+    }))
 }
 
 fn tampered(log: LogId, index: u64, fault: Fault) -> ArchiveError {
