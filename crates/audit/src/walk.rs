@@ -94,6 +94,26 @@ impl Walk {
         }
     }
 
+    /// Reads on to the end of `segment`, which another one follows.
+    pub(crate) fn advance_through(
+        &mut self,
+        layout: &Layout,
+        signed: &Signed,
+        segment: u64,
+        mut seen: impl FnMut(u64, &Taken),
+    ) -> Result<(), VerifyError> {
+        loop {
+            if self.segment > 0 && self.segment <= segment {
+                let limit = Some(self.valid_end(layout)?);
+                self.read_segment(layout, signed, Reach::Closed, limit, &mut seen)?;
+            }
+            if self.segment >= segment {
+                return Ok(());
+            }
+            self.enter_next(layout)?;
+        }
+    }
+
     /// How many bytes of the present segment count, as the next one says. Unless it says, too, that
     /// what follows them was given up, there are zeros.
     fn valid_end(&self, layout: &Layout) -> Result<usize, VerifyError> {

@@ -3,6 +3,7 @@
 //! A cache: what is lost of it is found again by offering every object once more. What must not be lost is
 //! never here alone. Keys: `archive/<name>/cursor`, `…/pending`, `…/page/<20 digits>`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eonpro_core::event::Digest;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ArchiveError;
 use super::harvest::Reached;
 use super::manifest::{Row, WireRow};
+use crate::log_id::LogId;
 use crate::merkle::empty_root;
 
 const PARTITION: Partition = Partition::system("audit");
@@ -35,6 +37,8 @@ pub(super) struct Cursor {
     pub(super) next_page: u64,
     /// The page before it.
     pub(super) last_page: Option<Row>,
+    /// The first entry of each log whose bundle was pruned before it was archived.
+    pub(super) gaps: BTreeMap<LogId, u64>,
 }
 
 impl Cursor {
@@ -52,6 +56,7 @@ impl Cursor {
             own: 0,
             next_page: 0,
             last_page: None,
+            gaps: BTreeMap::new(),
         }
     }
 }
@@ -92,6 +97,8 @@ struct WireCursor {
     own: u64,
     next_page: u64,
     last_page: Option<WireRow>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    gaps: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,6 +146,7 @@ impl From<&Cursor> for WireCursor {
             own: cursor.own,
             next_page: cursor.next_page,
             last_page: cursor.last_page.as_ref().map(WireRow::from),
+            gaps: gaps(&cursor.gaps),
         }
     }
 }
@@ -150,7 +158,10 @@ impl WireCursor {
             Some(row) => Some(row.read()?),
         };
         (self.v == VERSION).then_some(())?;
+        let gaps = self.gaps.into_iter();
+        let gaps = gaps.map(|(log, first)| Some((LogId::parse(&log)?, first)));
         Some(Cursor {
+            gaps: gaps.collect::<Option<_>>()?,
             tiles: self.tiles.read()?,
             cut: self.cut.read()?,
             cut_at: Timestamp::parse_rfc3339(&self.cut_at)?,
@@ -299,6 +310,11 @@ fn pending(wire: WirePending) -> Option<Pending> {
         head: wire.head.read()?,
         after: wire.after.read()?,
     })
+}
+
+fn gaps(gaps: &BTreeMap<LogId, u64>) -> BTreeMap<String, u64> {
+    let spelt = gaps.iter().map(|(log, first)| (log.to_string(), *first));
+    spelt.collect()
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, ArchiveError> {

@@ -49,14 +49,6 @@ pub enum ArchiveError {
     /// An object is not what the signed entries make it.
     #[error("object {0} was changed")]
     Changed(String),
-    /// An entry was pruned before it was archived. Archive first: [`Archive::archived`](super::Archive::archived).
-    #[error("entry {index} of {log} was pruned before it was archived")]
-    Pruned {
-        /// Its log.
-        log: LogId,
-        /// Its index there.
-        index: u64,
-    },
     /// An entry is no longer where it was read: its segment was pruned meanwhile, or changed. The next run
     /// reads all of the log anew, and finds out which.
     #[error("entry {index} of {log} is not where it was")]
@@ -111,7 +103,6 @@ impl Classify for ArchiveError {
             Self::Cursor
             | Self::Conflict { .. }
             | Self::OtherLog
-            | Self::Pruned { .. }
             | Self::Moved { .. }
             | Self::Missing(_)
             | Self::Changed(_)

@@ -25,6 +25,7 @@ pub(super) fn failed(error: &ArchiveError) -> Option<audit::IntegrityFailed> {
             expected,
             found,
         } => Some(object(key, "tile", Some(*expected), Some(*found))),
+        ArchiveError::Changed(key) => Some(object(key, "tile", None, None)),
         ArchiveError::OtherLog => Some(object("", "fork", None, None)),
         ArchiveError::Log(error @ crate::VerifyError::Tampered { .. }) => {
             Some(crate::events::failed(error))

@@ -10,6 +10,7 @@ use eonpro_core::event::Digest;
 
 use super::error::ArchiveError;
 use super::names;
+use super::succession::{Said, take_leaf};
 use super::tower::Tower;
 use crate::backend::embedded::SignedNow;
 use crate::checkpoint::Checkpoint;
@@ -17,10 +18,11 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
-use crate::replay::{LeafBytes, Signed, directory_leaf};
+use crate::replay::{LeafBytes, Signed, Taken};
 use crate::segment::FRAME_BYTES;
 use crate::tlog::{Bundle, FULL, TileError, write_bundle};
-use crate::walk::{Until, Walk};
+use crate::trail::Trail;
+use crate::walk::Walk;
 
 /// A size of the directory log that was reached before, and its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,14 @@ pub(super) struct Object {
     pub(super) bytes: Bytes,
 }
 
+/// What is handed out.
+#[derive(Debug)]
+pub(super) enum Ready {
+    Object(Object),
+    /// A bundle of which entries were pruned, and the hashes of all: it cannot be made any more.
+    Pruned(LogId, Bundle, Vec<Digest>),
+}
+
 /// An object that is ready, its bytes perhaps still in the segments.
 #[derive(Debug)]
 enum Piece {
@@ -65,8 +75,13 @@ struct Spot {
 }
 
 impl Spot {
-    fn read(&self, layout: &Layout) -> Result<Vec<u8>, VerifyError> {
-        layout.read(self.segment, self.from, Some(self.from + self.length))
+    /// The bytes of entry `index` of `log`, if they are still here.
+    fn read(&self, layout: &Layout, log: LogId, index: u64) -> Result<Vec<u8>, ArchiveError> {
+        let bytes = layout.read(self.segment, self.from, Some(self.from + self.length))?;
+        match leaf_hash(&bytes) == self.leaf {
+            true => Ok(bytes),
+            false => Err(ArchiveError::Moved { log, index }),
+        }
     }
 }
 
@@ -91,6 +106,10 @@ pub(super) struct Harvest {
     logs: BTreeMap<LogId, Growth>,
     /// Leaves of the directory log that no signed head covers yet.
     leaves: VecDeque<Vec<u8>>,
+    /// Whose signatures count; none before the first leaf.
+    trail: Option<Trail>,
+    /// Whether the walk stands where an earlier run left it.
+    resumed: bool,
     /// Everything up to here is archived: nothing of it is handed out again.
     tiles: Reached,
     cut: Reached,
@@ -103,6 +122,8 @@ impl Harvest {
             walk: Walk::new(),
             logs: BTreeMap::new(),
             leaves: VecDeque::new(),
+            trail: None,
+            resumed: false,
             tiles,
             cut,
             ready: VecDeque::new(),
@@ -111,11 +132,11 @@ impl Harvest {
 
     /// Reads one more segment, or the rest; false once there is no more. After an error it is of no use.
     pub(super) fn read(&mut self, now: &SignedNow) -> Result<bool, ArchiveError> {
-        let until = self.next_stop(now)?;
+        let next = self.walk.segment + 1;
+        let closed = (next < now.until.segment).then_some(next);
         let mut taken = Vec::new();
         let nothing = Signed::default();
-        let walk = &mut self.walk;
-        walk.advance(&now.layout, &nothing, Some(until), |segment, leaf| {
+        let seen = |segment, leaf: &Taken| {
             let spot = Spot {
                 segment,
                 from: leaf.offset + FRAME_BYTES,
@@ -124,29 +145,53 @@ impl Harvest {
                 bytes: leaf.bytes,
             };
             taken.push((leaf.log, spot));
-        })?;
+        };
+        let (walk, layout) = (&mut self.walk, &now.layout);
+        // In a segment that another one follows leaves may be pruned.
+        let walked = match closed {
+            Some(segment) => walk.advance_through(layout, &nothing, segment, seen),
+            None => {
+                let torn = walk.advance(layout, &nothing, Some(now.until), seen);
+                torn.map(drop)
+            }
+        };
+        if let Err(error) = walked {
+            return Err(self.judge(error, now, closed));
+        }
         for (log, spot) in taken {
             if log == LogId::Directory {
-                self.leaves.push_back(spot.read(&now.layout)?);
+                let index = self.size(log) + self.leaves.len() as u64;
+                self.leaves.push_back(spot.read(layout, log, index)?);
             }
             self.logs.entry(log).or_default().pending.push_back(spot);
         }
         self.sign(now)?;
         let (there, signed) = (self.size(LogId::Directory), now.head.size);
-        if until == now.until && there < signed {
+        if closed.is_none() && there < signed {
             return Err(tampered(LogId::Directory, there, Fault::Missing));
         }
-        Ok(until != now.until)
+        Ok(closed.is_some())
     }
 
-    fn next_stop(&self, now: &SignedNow) -> Result<Until, VerifyError> {
-        let segment = self.walk.segment + 1;
-        if segment >= now.until.segment {
-            return Ok(now.until);
+    /// What an error of the walk means. Where it went on in the middle of a segment, or has come to one that
+    /// was the last when the log was signed, that segment may have been pruned since: then only a walk from
+    /// the beginning tells.
+    fn judge(&self, error: VerifyError, now: &SignedNow, closed: Option<u64>) -> ArchiveError {
+        let grew = || {
+            now.layout
+                .segments()
+                .is_ok_and(|last| last > now.until.segment)
+        };
+        match error {
+            VerifyError::Tampered { place, .. } if self.resumed || closed.is_none() && grew() => {
+                let (log, index) = match place {
+                    Place::Entry { log, index } => (log, index),
+                    Place::File { .. } => (LogId::Directory, self.size(LogId::Directory)),
+                };
+                ArchiveError::Moved { log, index }
+            }
+            error => error.into(),
         }
-        let next = now.layout.header(segment + 1)?;
-        let offset = usize::try_from(next.previous_end).unwrap_or(usize::MAX);
-        Ok(Until { segment, offset })
     }
 
     /// Takes what the leaves of the directory log sign, as far as `now.head` signs them.
@@ -159,7 +204,11 @@ impl Harvest {
             let Some(leaf) = self.leaves.pop_front() else {
                 return Ok(());
             };
-            let point = directory_leaf(&leaf, index, &now.keys)?;
+            let trail = self.trail.get_or_insert_with(|| Trail::new(&now.keys));
+            let said = take_leaf(trail, &leaf, index)?;
+            if matches!(said, Said::Change(at) if at.root != self.root(LogId::Directory)) {
+                return Err(tampered(LogId::Directory, index, Fault::Root));
+            }
             self.grow(LogId::Directory, index + 1, index >= self.tiles.size)?;
             let at = Reached {
                 size: index + 1,
@@ -169,6 +218,9 @@ impl Harvest {
             if differs(&self.tiles) || differs(&self.cut) {
                 return Err(ArchiveError::OtherLog);
             }
+            let Said::Head(point) = said else {
+                continue;
+            };
             self.grow(point.log, point.size, index >= self.tiles.size)?;
             if self.root(point.log) != point.root {
                 return Err(tampered(
@@ -261,18 +313,21 @@ impl Harvest {
         &mut self,
         layout: &Layout,
         most: usize,
-    ) -> Result<Vec<Object>, ArchiveError> {
+    ) -> Result<Vec<Ready>, ArchiveError> {
         let (mut objects, mut bytes) = (Vec::new(), 0);
         while bytes < most {
             let Some(piece) = self.ready.pop_front() else {
                 break;
             };
-            let object = match piece {
-                Piece::Made(object) => object,
+            let ready = match piece {
+                Piece::Made(object) => Ready::Object(object),
                 Piece::Bundle(log, bundle, spots) => read_bundle(layout, log, bundle, &spots)?,
             };
-            bytes += object.bytes.len();
-            objects.push(object);
+            bytes += match &ready {
+                Ready::Object(object) => object.bytes.len(),
+                Ready::Pruned(_, _, leaves) => 32 * leaves.len(),
+            };
+            objects.push(ready);
         }
         Ok(objects)
     }
@@ -280,6 +335,7 @@ impl Harvest {
     /// From here on nothing up to `head` is handed out again.
     pub(super) fn reached(&mut self, head: &Checkpoint, cut: bool) {
         self.tiles = Reached::of(head);
+        self.resumed = true;
         if cut {
             self.cut = self.tiles;
         }
@@ -308,26 +364,49 @@ fn read_bundle(
     log: LogId,
     bundle: Bundle,
     spots: &[Spot],
-) -> Result<Object, ArchiveError> {
+) -> Result<Ready, ArchiveError> {
+    if spots.iter().any(|spot| spot.bytes == LeafBytes::Pruned) {
+        let leaves = spots.iter().map(|spot| spot.leaf).collect();
+        return Ok(Ready::Pruned(log, bundle, leaves));
+    }
     let mut entries = Vec::with_capacity(spots.len());
     for (at, spot) in (0..).zip(spots) {
         let index = bundle.start().unwrap_or(0) + at;
-        if spot.bytes == LeafBytes::Pruned {
-            return Err(ArchiveError::Pruned { log, index });
-        }
-        let entry = spot.read(layout)?;
-        if leaf_hash(&entry) != spot.leaf {
-            return Err(ArchiveError::Moved { log, index });
-        }
-        entries.push(entry);
+        entries.push(spot.read(layout, log, index)?);
     }
-    Ok(Object {
+    Ok(Ready::Object(Object {
         log,
         name: bundle.to_string(),
         bytes: write_bundle(&entries)?.into(),
-    })
+    }))
 }
 
 fn tampered(log: LogId, index: u64, fault: Fault) -> ArchiveError {
     VerifyError::tampered(Place::entry(log, index), fault).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_another_entry_s_have_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        layout.create().unwrap();
+        std::fs::write(layout.segment(1), b"one two").unwrap();
+        let spot = |from| Spot {
+            segment: 1,
+            from,
+            length: 3,
+            leaf: leaf_hash(b"two"),
+            bytes: LeafBytes::There,
+        };
+        let log = LogId::Directory;
+        assert_eq!(spot(4).read(&layout, log, 7).unwrap(), b"two");
+        for from in [0, 5, 9] {
+            let moved = spot(from).read(&layout, log, 7);
+            assert!(matches!(moved, Err(ArchiveError::Moved { index: 7, .. })));
+        }
+    }
 }

@@ -23,6 +23,7 @@ mod replica;
 mod service;
 mod shelf;
 mod source;
+mod succession;
 mod tower;
 mod verify;
 

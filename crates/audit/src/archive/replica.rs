@@ -20,11 +20,13 @@ use super::lazy::LazyTiles;
 use super::names;
 use super::shelf::Shelf;
 use super::source::{PublishedSource, TileSource};
+use super::succession::{Said, change_in, find_head, is_unknown_signer, take_leaf};
 use super::verify::{directory_head, fetch_bundle};
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
+use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
-use crate::replay::directory_leaf;
 use crate::tlog::{Bundle, FULL, Note, Policy, Tile, bundles_added, tiles_added};
+use crate::trail::{KeyChange, Trail};
 
 const PULL: Operation = Operation::new("audit", "replica_pull");
 /// How many bundles are fetched ahead.
@@ -38,10 +40,11 @@ pub struct ReplicaParts {
     pub store: Arc<dyn ObjectStore>,
     /// Where in that store, without slashes at its ends; may be empty.
     pub prefix: String,
-    /// The keys that may have signed the log.
+    /// The keys that may have signed the log. One of those that signed it one after the other is enough.
     pub keys: Vec<VerifyingKey>,
     /// Which heads of the directory log to believe besides: those that enough witnesses cosigned. Names the
-    /// directory log, `VerifyingKey::vkey` of [`LogId::Directory`].
+    /// directory log, `VerifyingKey::vkey` of [`LogId::Directory`], by the key that signs it now: after a
+    /// change of keys the policy has to name the new one.
     pub policy: Option<Policy>,
     /// Measures the lag.
     pub clock: SharedClock,
@@ -82,6 +85,8 @@ struct Held {
     head: Checkpoint,
     note: String,
     logs: BTreeMap<LogId, (Checkpoint, Bytes)>,
+    /// Whose signatures count, up to that head.
+    trail: Trail,
 }
 
 /// Follows one source. See the [module](super).
@@ -181,19 +186,19 @@ impl Replica {
     /// What the store holds, and the logs' own checkpoints as its head says.
     async fn load(&self) -> Result<Option<Held>, ArchiveError> {
         let own = PublishedSource::of(self.shelf.clone());
-        let keys = &self.parts.keys;
-        let believe = |note: &str| directory_head(note, keys).map(drop);
-        let note = match own.head(&believe).await {
+        let given = Trail::new(&self.parts.keys);
+        let note = match find_head(&own, &given, 0, &|_| Ok(())).await {
             Err(ArchiveError::Missing(_)) => return Ok(None),
             other => other?,
         };
-        let head = directory_head(&note, keys)?;
+        let head = stated(&note)?;
+        let (points, trail) = self.points(&own, &head, &note, None).await?;
         let mut held = Held {
             head,
             note,
             logs: BTreeMap::new(),
+            trail,
         };
-        let points = self.points(&own, &head, 0).await?;
         for (point, note) in points {
             held.logs.insert(point.log, (point, note));
         }
@@ -201,22 +206,23 @@ impl Replica {
         Ok(Some(held))
     }
 
-    /// Whom the replica believes.
-    fn believe(&self, note: &str) -> Result<Checkpoint, ArchiveError> {
-        let head = directory_head(note, &self.parts.keys)?;
+    /// Whom the replica believes, besides the log's keys.
+    fn check_policy(&self, note: &str) -> Result<(), ArchiveError> {
         if let Some(policy) = &self.parts.policy {
             let note = Note::parse(note).map_err(|_| CheckpointError::Malformed)?;
             policy.verify(&note)?;
         }
-        Ok(head)
+        Ok(())
     }
 
     async fn follow(&self, held: &mut Option<Held>) -> Result<Pulled, ArchiveError> {
         let source = &*self.parts.source;
-        let believe = |note: &str| self.believe(note).map(drop);
-        let note = source.head(&believe).await?;
-        let head = self.believe(&note)?;
         let before = held.as_ref().map_or(0, |held| held.head.size);
+        let trail = held.as_ref().map(|held| held.trail.clone());
+        let trail = trail.unwrap_or_else(|| Trail::new(&self.parts.keys));
+        let check = |note: &str| self.check_policy(note);
+        let note = find_head(source, &trail, before, &check).await?;
+        let head = stated(&note)?;
         if let Some(held) = held {
             self.compare(held, &head, &note).await?;
             if head == held.head {
@@ -228,6 +234,8 @@ impl Replica {
             }
         }
         self.note_lag(|seen, _| seen.checkpoints = head.size.saturating_sub(before));
+        // Only now is it sure that the head is signed by one who may.
+        let (points, trail) = self.points(source, &head, &note, held.as_ref()).await?;
         let mut directory =
             LazyTiles::open(source, LogId::Directory, head.size, &head.root).await?;
         if let Some(held) = held {
@@ -246,8 +254,9 @@ impl Replica {
                 .as_ref()
                 .map(|held| held.logs.clone())
                 .unwrap_or_default(),
+            trail,
         };
-        let entries = self.take_logs(held.as_ref(), &mut next).await?;
+        let entries = self.take_logs(held.as_ref(), points, &mut next).await?;
         self.copy(source, &mut directory, LogId::Directory, before, head.size)
             .await?;
         // From here on this is what the replica believes.
@@ -303,34 +312,61 @@ impl Replica {
         }
     }
 
-    /// The checkpoints in the leaves of the directory log from `from` on, verified.
+    /// The checkpoints in the leaves that the directory log has beyond `held`, verified, and whose signatures
+    /// count up to `head`, which is signed by one of them.
     async fn points(
         &self,
         source: &dyn TileSource,
         head: &Checkpoint,
-        from: u64,
-    ) -> Result<Vec<(Checkpoint, Bytes)>, ArchiveError> {
+        note: &str,
+        held: Option<&Held>,
+    ) -> Result<(Vec<(Checkpoint, Bytes)>, Trail), ArchiveError> {
+        let from = held.map_or(0, |held| held.head.size);
         let mut tree = LazyTiles::open(source, LogId::Directory, head.size, &head.root).await?;
-        let mut points = Vec::new();
+        let mut leaves = Vec::new();
         for bundle in bundles_added(from, head.size) {
             let bytes = fetch_bundle(source, LogId::Directory, bundle).await?;
             let entries = tree.entries(bundle, &bytes).await?;
             for (index, entry) in (bundle.start().unwrap_or(0)..).zip(entries) {
                 if index >= from {
-                    let point = directory_leaf(entry, index, &self.parts.keys)?;
-                    points.push((point, Bytes::copy_from_slice(entry)));
+                    leaves.push((index, Bytes::copy_from_slice(entry)));
                 }
             }
         }
-        Ok(points)
+        let read = match held {
+            Some(held) => read_leaves(held.trail.clone(), &leaves)?,
+            None => match read_leaves(Trail::new(&self.parts.keys), &leaves) {
+                // Perhaps the keys at hand are heirs of those that signed the beginning.
+                Err(error) if is_unknown_signer(&error) => {
+                    let changes = leaves.iter().filter_map(|(_, leaf)| change_in(leaf));
+                    let changes: Vec<KeyChange> = changes.collect();
+                    let trail = Trail::with_predecessors(&self.parts.keys, &changes);
+                    read_leaves(trail, &leaves)?
+                }
+                other => other?,
+            },
+        };
+        for at in read.changes {
+            let begins = tree.begins_with(at.size, &at.root, &head.root).await?;
+            if begins.is_err() {
+                let place = Place::entry(LogId::Directory, at.size);
+                return Err(VerifyError::tampered(place, Fault::Root).into());
+            }
+        }
+        directory_head(note, &read.trail.at(head.size))?;
+        Ok((read.points, read.trail))
     }
 
     /// Copies what every log gained, and enters its new checkpoints into `next`.
-    async fn take_logs(&self, held: Option<&Held>, next: &mut Held) -> Result<u64, ArchiveError> {
+    async fn take_logs(
+        &self,
+        held: Option<&Held>,
+        points: Vec<(Checkpoint, Bytes)>,
+        next: &mut Held,
+    ) -> Result<u64, ArchiveError> {
         let source = &*self.parts.source;
-        let before = held.map_or(0, |held| held.head.size);
         let mut new: BTreeMap<LogId, Vec<(Checkpoint, Bytes)>> = BTreeMap::new();
-        for (point, note) in self.points(source, &next.head, before).await? {
+        for (point, note) in points {
             new.entry(point.log).or_default().push((point, note));
         }
         let last =
@@ -434,6 +470,33 @@ impl Held {
             _ => self.logs.get(log).map_or(0, |(point, _)| point.size),
         }
     }
+}
+
+/// What some leaves of the directory log say.
+struct Leaves {
+    points: Vec<(Checkpoint, Bytes)>,
+    changes: Vec<Checkpoint>,
+    trail: Trail,
+}
+
+fn read_leaves(trail: Trail, leaves: &[(u64, Bytes)]) -> Result<Leaves, ArchiveError> {
+    let mut read = Leaves {
+        points: Vec::new(),
+        changes: Vec::new(),
+        trail,
+    };
+    for (index, leaf) in leaves {
+        match take_leaf(&mut read.trail, leaf, *index)? {
+            Said::Head(point) => read.points.push((point, leaf.clone())),
+            Said::Change(at) => read.changes.push(at),
+        }
+    }
+    Ok(read)
+}
+
+/// What a note that was accepted says.
+fn stated(note: &str) -> Result<Checkpoint, ArchiveError> {
+    Ok(Checkpoint::unverified(note).ok_or(CheckpointError::Malformed)?)
 }
 
 /// The names of what is not full in a log of `size`.

@@ -18,7 +18,7 @@ use super::config::{ArchiveConfig, ArchiveParts, RequiredLock};
 use super::cursor::{Cursor, KnownPage, Pending, State};
 use super::error::ArchiveError;
 use super::events;
-use super::harvest::{Harvest, Object, Reached};
+use super::harvest::{Harvest, Reached, Ready};
 use super::lock::{DefaultLock, LockProbe};
 use super::manifest::{Page, ROWS, Row};
 use super::names;
@@ -27,7 +27,8 @@ use super::source::Pin;
 use crate::backend::embedded::{EmbeddedAudit, SignedNow};
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::log_id::LogId;
-use crate::tlog::FULL;
+use crate::merkle::leaf_hash;
+use crate::tlog::{Bundle, FULL, parse_bundle};
 
 const RUN: Operation = Operation::new("audit", "archive");
 /// What is read of the segments before it is written to the store.
@@ -48,6 +49,14 @@ pub struct Archived {
     /// The size of the directory log up to which a reader of the archive alone can verify everything; 0 if
     /// this run made no cut.
     pub cut: u64,
+}
+
+/// What became of something that was ready.
+#[derive(Debug)]
+enum Kept {
+    There(Row),
+    /// The bundle that begins with this entry can never be archived.
+    Gap(LogId, u64),
 }
 
 /// When a run also copies what fills no tile yet.
@@ -122,6 +131,8 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::Conflict`] if a name is taken by other bytes (recorded as AUD-006);
     /// [`ArchiveError::OtherLog`] if the log is not a later state of what was archived (recorded);
+    /// [`ArchiveError::Changed`] if a bundle whose entries were pruned since is another one (recorded);
+    /// [`ArchiveError::Moved`] if the log was pruned during the run: the next one finds its way;
     /// [`ArchiveError::Store`], [`ArchiveError::Audit`], [`ArchiveError::Log`], [`ArchiveError::State`].
     pub async fn run(&self) -> Result<Archived, ArchiveError> {
         self.measured(Tail::WhenDue).await
@@ -137,7 +148,8 @@ impl Archive {
 
     /// How many entries of `log`, from the first, lie in full bundles that the archive holds and its
     /// manifest lists: what pruning may take from the log's own disk. Only what this process has seen in a
-    /// run counts, so it is 0 until the first run after a start.
+    /// run counts, so it is 0 until the first run after a start. It ends for good before a bundle that was pruned
+    /// before it was archived: that one is left out, as `publish` does.
     #[must_use]
     pub fn archived(&self, log: &LogId) -> u64 {
         let safe = self.safe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -302,11 +314,15 @@ impl Archive {
         }
         run.finish(cut, entries(&sizes)).await?;
         let done = run.done;
-        let full = |size: u64| size - size % u64::from(FULL);
+        let gaps = &run.work.cursor.gaps;
+        let full = |log: &LogId, size: u64| {
+            let gap = gaps.get(log).copied().unwrap_or(u64::MAX);
+            gap.min(size - size % u64::from(FULL))
+        };
         let mut safe = self.safe.lock().unwrap_or_else(PoisonError::into_inner);
         *safe = sizes
             .into_iter()
-            .map(|(log, size)| (log, full(size)))
+            .map(|(log, size)| (log, full(&log, size)))
             .collect();
         Ok(done)
     }
@@ -323,11 +339,35 @@ impl Archive {
         Row::new(key, stored, until)
     }
 
-    async fn put(&self, object: Object) -> Result<Row, ArchiveError> {
+    async fn put(&self, ready: Ready) -> Result<Kept, ArchiveError> {
+        let object = match ready {
+            Ready::Object(object) => object,
+            Ready::Pruned(log, bundle, leaves) => return self.find(log, bundle, &leaves).await,
+        };
         let key = format!("{}/{}", object.log, object.name);
         let before = self.clock.wall();
         let stored = self.shelf.create_same(&key, object.bytes).await?;
-        Ok(self.row(key, stored, before))
+        Ok(Kept::There(self.row(key, stored, before)))
+    }
+
+    /// A bundle that was pruned counts if the store has it, from before: its hashes tell.
+    async fn find(
+        &self,
+        log: LogId,
+        bundle: Bundle,
+        leaves: &[Digest],
+    ) -> Result<Kept, ArchiveError> {
+        let key = format!("{log}/{bundle}");
+        let before = self.clock.wall();
+        let Some((bytes, stored)) = self.shelf.get(&key, None).await? else {
+            return Ok(Kept::Gap(log, bundle.start().unwrap_or(0)));
+        };
+        let entries = parse_bundle(bundle, &bytes).unwrap_or_default();
+        let found = entries.iter().map(|entry| leaf_hash(entry));
+        match found.eq(leaves.iter().copied()) {
+            true => Ok(Kept::There(self.row(key, stored, before))),
+            false => Err(ArchiveError::Changed(key)),
+        }
     }
 
     /// Records the page's receipt in the log, then moves the cursor.
@@ -393,14 +433,24 @@ impl Run<'_> {
         loop {
             let now = Arc::clone(&self.now);
             let take = move |harvest: &mut Harvest| harvest.take(&now.layout, AT_ONCE);
-            let objects = self.in_background(take).await?;
-            if objects.is_empty() {
+            let ready = self.in_background(take).await?;
+            if ready.is_empty() {
                 return Ok(());
             }
             let archive = self.archive;
-            let puts = objects.into_iter().map(|object| archive.put(object));
+            let puts = ready.into_iter().map(|ready| archive.put(ready));
             let puts = stream::iter(puts).buffered(archive.config.parallel);
-            let rows: Vec<Row> = puts.try_collect().await?;
+            let kept: Vec<Kept> = puts.try_collect().await?;
+            let mut rows = Vec::with_capacity(kept.len());
+            for kept in kept {
+                match kept {
+                    Kept::There(row) => rows.push(row),
+                    Kept::Gap(log, first) => {
+                        let gaps = &mut self.work.cursor.gaps;
+                        gaps.entry(log).or_insert(first);
+                    }
+                }
+            }
             self.done.objects += rows.len() as u64;
             self.done.bytes += rows.iter().map(|row| row.size).sum::<u64>();
             self.rows.extend(rows);

@@ -9,15 +9,17 @@ use object_store::ObjectStore;
 
 use super::error::ArchiveError;
 use super::source::{ArchiveSource, Pin, PublishedSource, TileSource};
+use super::succession::{Said, find_head, is_unknown_signer, read_changes, take_leaf};
 use super::tower::Tower;
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
-use crate::replay::{Replay, Signed, directory_leaf};
+use crate::replay::{Replay, Signed};
 use crate::scan::Batch;
 use crate::segment::{Frame, Kind};
 use crate::tlog::{Bundle, FULL, Tile, TileError, bundles_added, parse_bundle, write_bundle};
+use crate::trail::Trail;
 use crate::verify::{Report, Unanchored};
 
 /// How many bundles are fetched ahead.
@@ -25,14 +27,16 @@ const AHEAD: usize = 4;
 
 /// Verifies everything that the newest signed head in an archive covers, from the archive alone: each entry
 /// against its chain, each tile and each signed root against the entries. `pin` leads to the right versions
-/// of objects, whatever was put over them; `anchors` are heads that were kept elsewhere.
+/// of objects, whatever was put over them; `anchors` are heads that were kept elsewhere. One of the keys that
+/// signed the log one after the other is enough among `keys`.
 ///
 /// Reads everything; holds one log's tail and all signed heads in memory. Entries that are newer than the
 /// last cut are not part of it. Cancel-safe.
 ///
 /// # Errors
 /// [`ArchiveError::Log`] names the first bad entry; [`ArchiveError::Missing`], [`ArchiveError::Changed`] the
-/// first bad object; [`ArchiveError::Checkpoint`] if no head is signed by one of `keys`;
+/// first bad object; [`ArchiveError::Checkpoint`] if no head is signed by one of `keys`
+/// or its heirs;
 /// [`ArchiveError::Store`].
 pub async fn verify_archive(
     store: Arc<dyn ObjectStore>,
@@ -66,10 +70,9 @@ pub async fn verify_source(
     keys: &[VerifyingKey],
     anchors: &[Checkpoint],
 ) -> Result<Report, ArchiveError> {
-    let believe = |note: &str| directory_head(note, keys).map(drop);
-    let note = source.head(&believe).await?;
-    let directory = directory_head(&note, keys)?;
-    let mut signed = Signed::default();
+    let given = Trail::new(keys);
+    let note = find_head(source, &given, 0, &|_| Ok(())).await?;
+    let directory = Checkpoint::unverified(&note).ok_or(CheckpointError::Malformed)?;
     let add = |signed: &mut Signed, anchor: &Checkpoint| {
         let last = anchor.size.saturating_sub(1);
         let place = Place::entry(anchor.log, last);
@@ -86,18 +89,21 @@ pub async fn verify_source(
     {
         add(&mut own, anchor)?;
     }
-    let mut reading = Reading::new(source, directory);
-    let mut points = BTreeMap::new();
-    reading
-        .run(&own, |index, leaf| {
-            let point = directory_leaf(leaf, index, keys)?;
-            let place = Place::entry(LogId::Directory, index);
-            let added = signed.add_leaf(&point);
-            added.map_err(|fault| VerifyError::tampered(place, fault))?;
-            points.insert(point.log, point);
-            Ok(())
-        })
-        .await?;
+    let read = match Directory::read(source, directory, &own, given).await {
+        // Perhaps the keys at hand are heirs of those that signed the beginning.
+        Err(error) if is_unknown_signer(&error) => {
+            let changes = read_changes(source, directory.size).await?;
+            let trail = Trail::with_predecessors(keys, &changes);
+            Directory::read(source, directory, &own, trail).await?
+        }
+        other => other?,
+    };
+    let Directory {
+        mut signed,
+        points,
+        trail,
+    } = read;
+    directory_head(&note, &trail.at(directory.size))?;
     signed
         .add(&directory)
         .map_err(|_| CheckpointError::Malformed)?;
@@ -107,9 +113,9 @@ pub async fn verify_source(
     }
     for point in points.values() {
         Reading::new(source, *point)
-            .run(&signed, |_, _| Ok(()))
+            .run(&signed, |_, _, _| Ok(()))
             .await?;
-        check_checkpoint(source, point, keys).await?;
+        check_checkpoint(source, point, trail.keys()).await?;
     }
     let mut sizes: Vec<_> = signed.sizes().into_iter().collect();
     sizes.sort_unstable();
@@ -124,6 +130,49 @@ pub async fn verify_source(
         }
     }
     Ok(report(directory, points, checkpoints, &signed))
+}
+
+/// What the directory log says.
+struct Directory {
+    signed: Signed,
+    /// The last head of each log.
+    points: BTreeMap<LogId, Checkpoint>,
+    /// Whose signatures count.
+    trail: Trail,
+}
+
+impl Directory {
+    async fn read(
+        source: &dyn TileSource,
+        head: Checkpoint,
+        own: &Signed,
+        trail: Trail,
+    ) -> Result<Self, ArchiveError> {
+        let mut found = Self {
+            signed: Signed::default(),
+            points: BTreeMap::new(),
+            trail,
+        };
+        let mut reading = Reading::new(source, head);
+        let take = |index, leaf: &[u8], before: &Tower| found.take(index, leaf, before);
+        reading.run(own, take).await?;
+        Ok(found)
+    }
+
+    /// Takes leaf `index`; `before` has those before it.
+    fn take(&mut self, index: u64, leaf: &[u8], before: &Tower) -> Result<(), ArchiveError> {
+        let fault = |fault| VerifyError::tampered(Place::entry(LogId::Directory, index), fault);
+        let point = match take_leaf(&mut self.trail, leaf, index)? {
+            Said::Head(point) => {
+                self.points.insert(point.log, point);
+                point
+            }
+            Said::Change(at) if at.root != before.root() => return Err(fault(Fault::Root).into()),
+            Said::Change(at) => at,
+        };
+        self.signed.add_leaf(&point).map_err(fault)?;
+        Ok(())
+    }
 }
 
 fn report(
@@ -205,7 +254,7 @@ impl<'a> Reading<'a> {
     async fn run(
         &mut self,
         signed: &Signed,
-        mut seen: impl FnMut(u64, &[u8]) -> Result<(), ArchiveError>,
+        mut seen: impl FnMut(u64, &[u8], &Tower) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
         let (source, log) = (self.source, self.head.log);
         let bundles = bundles_added(0, self.head.size);
@@ -220,7 +269,7 @@ impl<'a> Reading<'a> {
             for entry in entries {
                 let index = self.tower.size();
                 self.apply(index, entry, signed)?;
-                seen(index, entry)?;
+                seen(index, entry, &self.tower)?;
                 let push = |tile, bytes| full.push((tile, bytes));
                 self.tower.push(leaf_hash(entry), push)?;
             }

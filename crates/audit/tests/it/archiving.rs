@@ -12,7 +12,7 @@ use eonpro_audit::archive::{
 };
 use eonpro_audit::{AuditLog as _, Checkpoint, EmbeddedAudit, EntryView, LogId, Report};
 use eonpro_core::component::Component as _;
-use eonpro_core::error::Source;
+use eonpro_core::error::{Classify as _, Source, Status};
 use eonpro_core::event::Digest;
 use eonpro_core::port::NoObserver;
 use eonpro_core::port::kv::MemoryKeyValue;
@@ -20,7 +20,9 @@ use eonpro_testkit::tenant_id;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
+use crate::ages::{Ages, YEAR};
 use crate::house::House;
+use crate::rotation::{move_in, public, signer};
 use crate::stores::{FaultStore, Kind, files};
 
 pub(crate) fn tenant(number: u128) -> LogId {
@@ -305,6 +307,7 @@ async fn another_log_is_not_archived_over_one_that_is() {
         log.close().await;
         let there = files(&bucket(&house));
         fs::remove_dir_all(house.log()).unwrap();
+        eonpro_audit::forget_head(&*house.state).await.unwrap();
 
         let log = Arc::new(house.open().await);
         for _ in 0..entries {
@@ -480,4 +483,141 @@ async fn an_archive_that_is_interrupted_at_any_call_is_made_good_by_the_next_run
         // Tiles, bundles and checkpoints of three logs, the head, and the page.
         assert!(at > 8, "{at}");
     }
+}
+
+#[tokio::test]
+async fn an_archive_goes_on_over_changes_of_keys_and_any_key_of_the_row_verifies_it() {
+    let house = House::new();
+    let first = house.key();
+    let log = Arc::new(house.open().await);
+    append(&house, &log, 1, 300).await;
+    let archiving = archive(&house, &log, store(&house)).await;
+    archiving.run_with_tail().await.unwrap();
+    let next = signer(&house, "second");
+    let second = public(&next);
+    log.rotate_key(&house.system(), next).await.unwrap();
+    append(&house, &log, 1, 300).await;
+    archiving.run_with_tail().await.unwrap();
+    log.close().await;
+    move_in(&house, "second");
+
+    // Read from the beginning, by another process.
+    let log = Arc::new(house.open().await);
+    let next = signer(&house, "third");
+    let third = public(&next);
+    log.rotate_key(&house.system(), next).await.unwrap();
+    append(&house, &log, 1, 7).await;
+    let archiving = archive(&house, &log, store(&house)).await;
+    let cut = archiving.run_with_tail().await.unwrap().cut;
+    log.close().await;
+    for key in [first, second, third] {
+        let verified = verify_archive(store(&house), "", None, &[key], &[]).await;
+        assert_eq!(verified.unwrap().directory.size, cut);
+    }
+    let stranger = House::new().key();
+    let other = verify_archive(store(&house), "", None, &[stranger], &[]).await;
+    assert!(
+        matches!(other, Err(ArchiveError::Checkpoint(_))),
+        "{other:?}"
+    );
+}
+
+/// 300 entries of a tenant, the first 256 of which are old enough to go, in segments that are closed.
+pub(crate) async fn aged(ages: &Ages) -> Arc<EmbeddedAudit> {
+    let log = Arc::new(ages.house.open().await);
+    for _ in 0..6 {
+        ages.views(&log, 1, 50).await;
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&log).await;
+    log
+}
+
+#[tokio::test]
+async fn a_log_that_was_pruned_after_it_was_archived_is_archived_further_from_its_beginning() {
+    let ages = Ages::new();
+    let house = &ages.house;
+    let log = aged(&ages).await;
+    let before = archive(house, &log, store(house)).await;
+    before.run_with_tail().await.unwrap();
+    assert_eq!(ages.prune(&log).await.unwrap().entries, 256);
+    log.close().await;
+
+    let log = Arc::new(house.open().await);
+    ages.views(&log, 1, 300).await;
+    let after = archive(house, &log, store(house)).await;
+    after.run_with_tail().await.unwrap();
+    assert_eq!(after.archived(&tenant(1)), 512);
+    log.close().await;
+    assert!(verify(house, &[]).await.unwrap().entries > 620);
+    assert!(!house.alerts.codes().contains(&"AUD-006"));
+}
+
+#[tokio::test]
+async fn an_archive_that_stood_in_a_segment_that_was_pruned_since_reads_it_anew() {
+    let mut ages = Ages::new();
+    ages.house.config.segment_bytes = 512 * 1024;
+    let house = &ages.house;
+    let log = Arc::new(house.open().await);
+    ages.views(&log, 1, 300).await;
+    let archive = archive(house, &log, store(house)).await;
+    archive.run_with_tail().await.unwrap();
+    ages.time.advance(6 * YEAR);
+    for _ in 0..12 {
+        ages.views(&log, 3, 100).await;
+    }
+    let done = ages.prune(&log).await.unwrap();
+    assert_eq!((done.entries, done.segments), (256, 1));
+
+    let first = archive.run_with_tail().await;
+    assert!(
+        matches!(first, Err(ArchiveError::Moved { .. })),
+        "{first:?}"
+    );
+    assert_eq!(first.unwrap_err().status(), Status::Temporary);
+    archive.run_with_tail().await.unwrap();
+    assert!(verify(house, &[]).await.is_ok());
+    assert_eq!(entries_of(house, &log, "AUD-006").await.len(), 0);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn what_was_archived_before_it_was_pruned_is_found_again_and_the_rest_is_left_out() {
+    let mut ages = Ages::new();
+    let log = aged(&ages).await;
+    let before = archive(&ages.house, &log, store(&ages.house)).await;
+    before.run_with_tail().await.unwrap();
+    assert_eq!(ages.prune(&log).await.unwrap().entries, 256);
+    before.start_over().await.unwrap();
+    let done = before.run_with_tail().await.unwrap();
+    assert!(done.objects > 4, "{done:?}");
+    assert_eq!(before.archived(&tenant(1)), 256);
+    verify(&ages.house, &[]).await.unwrap();
+
+    // Another bundle in its place is none of ours.
+    let bundle = bucket(&ages.house).join(format!("{}/tile/entries/000", tenant(1)));
+    let good = fs::read(&bundle).unwrap();
+    let mut other = good.clone();
+    other[100] ^= 1;
+    fs::write(&bundle, other).unwrap();
+    before.start_over().await.unwrap();
+    let changed = before.run().await;
+    assert!(
+        matches!(changed, Err(ArchiveError::Changed(_))),
+        "{changed:?}"
+    );
+    assert_eq!(entries_of(&ages.house, &log, "AUD-006").await.len(), 1);
+    fs::write(&bundle, good).unwrap();
+
+    // An archive that begins only now has no more of it, and says so, to another process as well.
+    let fresh: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    ages.house.state = Arc::new(MemoryKeyValue::new(Arc::clone(&ages.house.clock)));
+    ages.views(&log, 1, 300).await;
+    for _ in 0..2 {
+        let late = archive(&ages.house, &log, fresh.clone()).await;
+        late.run_with_tail().await.unwrap();
+        assert_eq!(late.archived(&tenant(1)), 0);
+        ages.views(&log, 1, 300).await;
+    }
+    log.close().await;
 }

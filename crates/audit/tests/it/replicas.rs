@@ -24,6 +24,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::archiving::{append, archive, store, tenant};
 use crate::house::House;
+use crate::rotation::{move_in, public, signer};
 use crate::stores::{FaultStore, Kind, files, forge};
 
 fn parts(house: &House, from: Arc<dyn TileSource>, to: Arc<dyn ObjectStore>) -> ReplicaParts {
@@ -181,6 +182,7 @@ async fn a_history_that_was_rewritten_and_signed_again_is_refused() {
         replica(&house, &from, &to).pull().await.unwrap();
         let held = files(&to);
         fs::remove_dir_all(house.log()).unwrap();
+        eonpro_audit::forget_head(&*house.state).await.unwrap();
         grow(&house, &vec![(1, 300); rounds], "rewritten").await;
         let pulled = replica(&house, &place(&house, "rewritten"), &to)
             .pull()
@@ -419,4 +421,87 @@ async fn a_replica_says_how_far_it_is_behind() {
     fs::write(&bundle, kept).unwrap();
     late.pull().await.unwrap();
     assert_eq!(late.lag(), Default::default());
+}
+
+/// Appends, hands over to the key in the file `name`, and publishes.
+async fn rotate(house: &House, name: &str, to: &Path) -> VerifyingKey {
+    let log = house.open().await;
+    append(house, &log, 1, 3).await;
+    let next = signer(house, name);
+    let key = public(&next);
+    log.rotate_key(&house.system(), next).await.unwrap();
+    append(house, &log, 1, 3).await;
+    log.close().await;
+    move_in(house, name);
+    publish(&house.log(), &[key], to).unwrap();
+    key
+}
+
+#[tokio::test]
+async fn a_replica_follows_changes_of_keys_whichever_key_of_the_row_it_was_given() {
+    let house = House::new();
+    let from = place(&house, "published");
+    let mut keys = vec![house.key()];
+    let following = |key, to: &str| {
+        let mut parts = parts(
+            &house,
+            published_at(&from),
+            local(&place(&house, to)).unwrap(),
+        );
+        parts.keys = vec![key];
+        Replica::new(parts).unwrap()
+    };
+    grow(&house, &[(1, 300)], "published").await;
+    let long = following(keys[0], "long");
+    long.pull().await.unwrap();
+    for name in ["second", "third"] {
+        keys.push(rotate(&house, name, &from).await);
+        // The one that goes on, another process with its store, and new ones.
+        long.pull().await.unwrap();
+        following(keys[0], "long").pull().await.unwrap();
+        for (at, key) in keys.iter().enumerate() {
+            let to = format!("{name}{at}");
+            following(*key, &to).pull().await.unwrap();
+            assert_eq!(files(&place(&house, &to)), files(&from));
+            let own = local(&place(&house, &to)).unwrap();
+            verify_published(own, "", &[*key], &[]).await.unwrap();
+        }
+        assert_eq!(files(&place(&house, "long")), files(&from));
+    }
+    let pulled = following(House::new().key(), "stranger").pull().await;
+    assert!(
+        matches!(pulled, Err(ArchiveError::Checkpoint(_))),
+        "{pulled:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_has_handed_over_leads_a_replica_no_further() {
+    let house = House::new();
+    let (from, to) = (place(&house, "published"), place(&house, "replica"));
+    let old = house.signer();
+    let first = house.key();
+    grow(&house, &[(1, 3)], "published").await;
+    rotate(&house, "second", &from).await;
+    let following = |to: &Path| {
+        let mut parts = parts(&house, published_at(&from), local(to).unwrap());
+        parts.keys = vec![first];
+        Replica::new(parts).unwrap()
+    };
+    let held = following(&to).pull().await.unwrap();
+    let mut directory = leaves(&from, LogId::Directory, held.size);
+    let mut entries = leaves(&from, tenant(1), 9);
+    entries.push(b"one more".to_vec());
+    let note = forge(&from, tenant(1), &entries, &old).await;
+    directory.push(note.into_bytes());
+    forge(&from, LogId::Directory, &directory, &old).await;
+    for to in [to, place(&house, "new")] {
+        let pulled = following(&to).pull().await;
+        assert!(
+            !matches!(pulled, Ok(_) | Err(ArchiveError::Stopped(_))),
+            "{pulled:?}"
+        );
+    }
+    let verified = verify_published(local(&from).unwrap(), "", &[first], &[]).await;
+    assert!(verified.is_err(), "{verified:?}");
 }

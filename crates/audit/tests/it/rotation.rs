@@ -13,17 +13,17 @@ use eonpro_core::port::{SignError, Signer};
 
 use crate::house::House;
 
-fn signer(house: &House, name: &str) -> Arc<KeyFileSigner> {
+pub(crate) fn signer(house: &House, name: &str) -> Arc<KeyFileSigner> {
     let path = house.dir.path().join(name);
     Arc::new(KeyFileSigner::open_or_create(&path).unwrap())
 }
 
-fn public(signer: &KeyFileSigner) -> VerifyingKey {
+pub(crate) fn public(signer: &KeyFileSigner) -> VerifyingKey {
     VerifyingKey::from_bytes(signer.public_key())
 }
 
 /// Makes the key in the file `name` the house's own.
-fn move_in(house: &House, name: &str) {
+pub(crate) fn move_in(house: &House, name: &str) {
     fs::rename(
         house.dir.path().join(name),
         house.dir.path().join("audit.key"),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use eonpro_audit::archive::{ArchiveSource, Replica, ReplicaParts};
 use eonpro_audit::tlog::{
     AddCheckpoint, Answer, Cosignature, KeyKind, KeyName, KnownLog, Note, Policy, Refusal,
     VerifierKey,
@@ -15,10 +16,12 @@ use eonpro_audit::{
 };
 use eonpro_core::component::{Component as _, Health};
 use eonpro_core::event::Digest;
-use eonpro_core::port::Signer as _;
+use eonpro_core::port::{NoObserver, Signer as _};
 use eonpro_core::time::{ManualClock, Timestamp};
 use futures_util::future::{Either, select};
+use object_store::memory::InMemory;
 
+use crate::archiving::{archive, store};
 use crate::house::{House, copy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -373,4 +376,40 @@ fn witnesses_are_those_of_the_policy_and_each_is_there_once() {
         let refused = Witnesses::new(policy.clone(), wrong);
         assert!(matches!(refused, Err(AuditError::Config(_))));
     }
+}
+
+#[tokio::test]
+async fn an_archived_head_carries_the_lines_of_a_quorum_and_a_strict_replica_believes_it() {
+    let (house, three) = witnessed();
+    let log = Arc::new(house.open().await);
+    log.append(&house.cx(1), &house.viewed()).await.unwrap();
+    let archiving = archive(&house, &log, store(&house)).await;
+    let cut = archiving.run_with_tail().await.unwrap().cut;
+    let replica = Replica::new(ReplicaParts {
+        source: Arc::new(ArchiveSource::new(store(&house), "", None).unwrap()),
+        store: Arc::new(InMemory::new()),
+        prefix: String::new(),
+        keys: vec![house.key()],
+        policy: Some(policy(&house, &three)),
+        clock: Arc::clone(&house.clock),
+        observer: Arc::new(NoObserver),
+    });
+    assert_eq!(replica.unwrap().pull().await.unwrap().size, cut);
+    // An archive at rest stays so.
+    let entries = log.stats().entries;
+    for _ in 0..3 {
+        archiving.run_with_tail().await.unwrap();
+    }
+    assert_eq!(log.stats().entries, entries);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_head_that_was_made_to_verify_is_shown_to_the_witnesses() {
+    let (house, three) = witnessed();
+    let audit = house.open().await;
+    audit.append(&house.cx(1), &house.viewed()).await.unwrap();
+    audit.verify(&house.system()).await.unwrap();
+    assert_eq!(cosigners(&house, &three), ["w1", "w2", "w3"]);
+    audit.close().await;
 }

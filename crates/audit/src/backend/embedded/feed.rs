@@ -1,8 +1,13 @@
 //! What an archive asks of an open log: how far it is signed and durable, and to record what was done.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use eonpro_core::event::{EventData, Outcome};
 
 use super::EmbeddedAudit;
+use super::cosigning::Round;
+use super::index::Index;
 use super::queue::Queue;
 use super::signing::Signing;
 use crate::checkpoint::{Checkpoint, VerifyingKey};
@@ -24,11 +29,27 @@ pub(crate) struct SignedNow {
 }
 
 impl EmbeddedAudit {
-    /// Signs what grew, and says how far that goes.
+    /// Signs what grew, shows it to the witnesses, and says how far that goes.
     pub(crate) async fn signed_now(&self) -> Result<SignedNow, AuditError> {
         let core = &self.0;
         core.open()?;
-        let signed = core.signing.lock().await.signed_now(&core.queue).await;
+        let signed = {
+            let mut signing = core.signing.lock().await;
+            signing.signed_now(&core.queue, &core.index).await
+        };
+        let signed = match signed {
+            Ok((now, Round::Quorum(..))) => {
+                // The archive holds the lines itself. An entry about them would be news for the next run.
+                core.short.store(false, Ordering::Release);
+                core.overdue.store(false, Ordering::Release);
+                Ok(now)
+            }
+            Ok((now, round)) => {
+                core.note_round(&round).await;
+                Ok(now)
+            }
+            Err(error) => Err(error),
+        };
         core.note_corruption(signed).await
     }
 
@@ -44,17 +65,23 @@ impl EmbeddedAudit {
 }
 
 impl Signing {
-    async fn signed_now(&mut self, queue: &Queue) -> Result<SignedNow, AuditError> {
+    async fn signed_now(
+        &mut self,
+        queue: &Queue,
+        index: &Arc<Index>,
+    ) -> Result<(SignedNow, Round), AuditError> {
         self.checkpoint(queue).await?;
+        let round = self.cosign(index).await?;
         let until = queue.mark().await?.until;
         // Nobody else replaces the file while the lock on this is held.
         let note = self.layout.read_checkpoint()?.unwrap_or_default();
-        Ok(SignedNow {
+        let now = SignedNow {
             layout: self.layout.clone(),
             keys: self.keys.clone(),
             until,
             head: self.head,
             note,
-        })
+        };
+        Ok((now, round))
     }
 }

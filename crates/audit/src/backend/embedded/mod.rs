@@ -317,7 +317,8 @@ impl AuditLog for EmbeddedAudit {
             Ok(()) => {
                 // What is being pruned is not looked at half way.
                 let _turn = core.retention.turn.lock().await;
-                core.signing.lock().await.verify(&core.queue).await
+                let mut signing = core.signing.lock().await;
+                signing.verify(&core.queue, &core.index).await
             }
             Err(closed) => Err(closed),
         };
