@@ -100,7 +100,7 @@ async fn an_erased_patient_is_nobody_and_every_proof_holds() {
     assert_eq!((decision.code.as_str(), decision.outcome), ("DISC-008", 0));
     assert_eq!(decision.fields["erased"], EntryValue::Flag(true));
     assert_eq!(name(&decision), old.to_string());
-    assert_eq!(erased.decision.index, 1);
+    assert_eq!(erased.decision.index, 2);
     assert!(house.entries().await.is_empty());
 
     // Nobody resolves the pseudonym or opens a field.

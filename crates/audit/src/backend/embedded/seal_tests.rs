@@ -369,7 +369,7 @@ async fn sealing_that_is_cut_short_anywhere_is_taken_up_and_loses_nothing() {
                 [&*entries[0].code, &*entries[1].code],
                 ["AUD-006", "AUD-002"]
             );
-            let again = entries.iter().filter(|entry| entry.code == "AUD-002");
+            let again = entries.iter().filter(|entry| entry.code == "AUD-006");
             assert_eq!(again.count(), 1);
             let folded = entries.iter().filter(|entry| entry.code == "SYS-002");
             assert_eq!(folded.count(), 2, "cut at {cut_at}, power {power}");
