@@ -8,7 +8,8 @@ use crate::log_id::LogId;
 const BY_SEVERITY: Code = Code::constant("severity");
 
 /// The alert that `event` in `log` deserves: one from severity error upwards, none below. SEC-001,
-/// which records that an alert was raised, never raises one.
+/// which records that an alert was raised, never raises one. The log's own AUD-002 of an orderly `close` is
+/// not put to this question.
 #[must_use]
 pub fn alert_for(log: &LogId, event: &Event) -> Option<Alert> {
     let kind = event.kind();

@@ -48,6 +48,8 @@ pub struct AuditConfig {
     pub alert_queue: usize,
     /// How long `close` waits for alerts to be delivered.
     pub alert_drain: Duration,
+    /// How long `close` waits for all it does; longer than `alert_drain`.
+    pub close_wait: Duration,
     /// How many entries the spool may hold.
     pub spool_entries: usize,
     /// How many patients are kept at hand, with their keys: about 500 bytes each.
@@ -79,6 +81,7 @@ impl Default for AuditConfig {
             query_steps: 16_384,
             alert_queue: 1_024,
             alert_drain: Duration::from_secs(5),
+            close_wait: Duration::from_secs(30),
             spool_entries: 10_000,
             subject_cache: 16_384,
             subject_ttl: Duration::from_secs(60),

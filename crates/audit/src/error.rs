@@ -55,7 +55,9 @@ pub enum AuditError {
     /// The log was closed. Nothing was written.
     #[error("audit log is closed")]
     Closed,
-    /// A write or sync failed twice while this was in flight: the outcome is unknown.
+    /// A write or sync failed twice while this was in flight: the outcome is unknown. A disk that is full
+    /// answers so as well where a batch itself finds no room, in spite of the zeros that were written ahead
+    /// (a file system that copies on write, a quota, thin provisioning).
     #[error("audit log failed while the entry was in flight")]
     Poisoned,
     /// A write or sync failed twice before: the log takes nothing until it is opened again.

@@ -1,4 +1,4 @@
-//! What audit records of itself: AUD-001 recording started, AUD-003 the trail was viewed, AUD-005 integrity
+//! What audit records of itself: AUD-001 recording started, AUD-002 it stopped, AUD-003 the trail was viewed, AUD-005 integrity
 //! verified, AUD-006 it failed, AUD-007 witnesses cosigned, AUD-008 somebody knows another log, AUD-009
 //! entries are pruned, AUD-010 a legal hold was changed, AUD-011 an unfinished tail was dropped, SEC-001 an
 //! alert was raised.
@@ -85,6 +85,15 @@ pub(crate) fn stopped(statement: &Statement, by: ActorId, reason: Code) -> audit
         by,
         reason,
         last_index: statement.head.map_or(0, |head| head.size.saturating_sub(1)),
+    }
+}
+
+/// AUD-002: the log is shut down in order. `last` is the index in the system log before this entry.
+pub(crate) fn closed(by: ActorId, last: u64) -> audit::RecordingStopped {
+    audit::RecordingStopped {
+        by,
+        reason: Code::constant("shutdown"),
+        last_index: last,
     }
 }
 

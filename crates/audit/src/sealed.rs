@@ -106,7 +106,7 @@ impl Statement {
         }
     }
 
-    fn parse(text: String) -> Option<Self> {
+    pub(crate) fn parse(text: String) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next()? != FIRST_LINE {
             return None;

@@ -10,6 +10,7 @@ use eonpro_audit::archive::{
     Archive, ArchiveConfig, ArchiveError, ArchiveParts, DefaultLock, LockMode, LockProbe,
     ObjectFault, ObjectLock, RequiredLock, local, verify_archive,
 };
+use eonpro_audit::forget_head;
 use eonpro_audit::{AuditLog as _, Checkpoint, EmbeddedAudit, EntryView, LogId, Report};
 use eonpro_core::component::Component as _;
 use eonpro_core::error::{Classify as _, Source, Status};
@@ -307,7 +308,7 @@ async fn another_log_is_not_archived_over_one_that_is() {
         log.close().await;
         let there = files(&bucket(&house));
         fs::remove_dir_all(house.log()).unwrap();
-        eonpro_audit::forget_head(&*house.state).await.unwrap();
+        forget_head(&*house.state).await.unwrap();
 
         let log = Arc::new(house.open().await);
         for _ in 0..entries {

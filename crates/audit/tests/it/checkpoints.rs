@@ -56,9 +56,9 @@ async fn after_a_close_everything_is_signed_and_verifies_without_the_service() {
     audit.append(&house.cx(1), &house.viewed()).await.unwrap();
     audit.close().await;
     let report = verify(&house.log(), &[house.key()]).unwrap();
-    assert_eq!((report.entries, report.unsigned, report.logs), (2, 0, 2));
-    // The system log's from the start, the tenant's, and the directory's own.
-    assert_eq!((report.checkpoints, report.directory.size), (3, 2));
+    assert_eq!((report.entries, report.unsigned, report.logs), (3, 0, 2));
+    // The system log's from the start and the end, the tenant's, and the directory's own.
+    assert_eq!((report.checkpoints, report.directory.size), (4, 3));
 }
 
 #[tokio::test]

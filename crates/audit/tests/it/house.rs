@@ -152,7 +152,9 @@ impl House {
                 .await
                 .unwrap();
             assert!(page.len() < kv::MAX_SCAN);
-            found.extend(page.into_iter().map(|entry| (partition, entry)));
+            let kept = page.into_iter();
+            let kept = kept.filter(|entry| !entry.key.as_bytes().starts_with(b"head/"));
+            found.extend(kept.map(|entry| (partition, entry)));
         }
         found
     }

@@ -185,7 +185,7 @@ async fn the_signed_head_of_each_log_is_there_also_after_a_restart() {
         sizes.push(head.size);
     }
     // The system log was signed again when the log was opened.
-    assert_eq!(sizes, [2, 1, 1, 4]);
+    assert_eq!(sizes, [3, 1, 1, 5]);
     let log = LogId::Tenant(tenant_id(2));
     assert_eq!(audit.prove(&house.cx(2), &log, 0, 1).await.unwrap(), []);
     audit.close().await;

@@ -187,7 +187,7 @@ async fn an_empty_directory_becomes_a_log_and_an_absent_one_has_none() {
         Err(VerifyError::NoLog)
     ));
     house.open().await.close().await;
-    assert_eq!(verify(&house.log(), &[house.key()]).unwrap().entries, 1);
+    assert_eq!(verify(&house.log(), &[house.key()]).unwrap().entries, 2);
 }
 
 /// The bytes of a segment without the zeros behind them.

@@ -61,7 +61,7 @@ async fn whoever_trusts_one_key_of_the_row_follows_to_all() {
     let keys = rotated_twice(&house).await;
     for known in keys {
         let report = verify(&house.log(), &[known]).unwrap();
-        assert_eq!((report.entries, report.unsigned), (6, 0));
+        assert_eq!((report.entries, report.unsigned), (9, 0));
         assert_eq!(followed_keys(&house.log(), &[known]).unwrap(), keys);
     }
     assert_eq!(claimed_keys(&house.log()).unwrap(), keys);

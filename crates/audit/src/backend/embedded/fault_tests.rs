@@ -8,6 +8,8 @@ use eonpro_testkit::tenant_id;
 
 use super::tests::Bed;
 use super::*;
+use crate::fault::Place;
+use crate::verify::verify;
 
 /// The events in the log of tenant 1, after the log was closed and opened again.
 async fn found(bed: &Bed) -> BTreeSet<String> {
@@ -65,6 +67,79 @@ async fn a_full_disk_refuses_clearly_keeps_what_it_took_and_goes_on_when_there_i
     );
     audit.close().await;
     assert_eq!(found(&bed).await, taken);
+}
+
+/// The bytes of a segment, and where its last batch ends.
+fn segment_and_end(bed: &Bed, name: &str) -> (Vec<u8>, usize) {
+    let bytes = fs::read(bed.log().join(name)).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (bytes, end.next_multiple_of(8))
+}
+
+#[tokio::test]
+async fn a_segment_that_was_given_up_may_end_in_anything_and_no_other_may() {
+    let bed = Bed::new();
+    let audit = bed.open().await;
+    audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    let (name, end) = (
+        "wal/0000000001.wal",
+        segment_and_end(&bed, "wal/0000000001.wal").1,
+    );
+    bed.plan.sync.store(0, Ordering::SeqCst);
+    audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    audit.close().await;
+    // The batch whose sync failed stands there still.
+    let (mut bytes, later) = segment_and_end(&bed, name);
+    assert!(later > end, "{later} {end}");
+    bed.verified();
+    bytes[later - 1] ^= 1;
+    fs::write(bed.log().join(name), bytes).unwrap();
+    bed.verified();
+    bed.open().await.close().await;
+}
+
+#[tokio::test]
+async fn something_behind_a_segment_that_was_not_given_up_is_tampering() {
+    let mut bed = Bed::new();
+    bed.config.segment_bytes = 8 * 1024;
+    bed.config.fill_bytes = 8 * 1024;
+    let audit = bed.open().await;
+    while segments(&bed) < 2 {
+        audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    }
+    audit.close().await;
+    bed.verified();
+    let name = "wal/0000000001.wal";
+    let (mut bytes, end) = segment_and_end(&bed, name);
+    assert!(bytes.len() > end, "there are no zeros");
+    *bytes.last_mut().unwrap() = 1;
+    let at = bytes.len() - 1;
+    fs::write(bed.log().join(name), bytes).unwrap();
+    let key = bed.parts(bed.dir.path()).verifying_key();
+    let found = verify(&bed.log(), &[key]).unwrap_err();
+    assert_eq!(found.place(), Some(&Place::file(name, at)));
+    let refused = bed.try_open().await;
+    assert!(
+        matches!(refused, Err(AuditError::Corrupt(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn only_what_is_certain_is_called_so() {
+    for (error, written) in [
+        (AuditError::Poisoned, Written::Unknown),
+        (AuditError::WorkerLost, Written::Unknown),
+        (
+            AuditError::Batch(BatchFault::PartialRepeat),
+            Written::Unknown,
+        ),
+        (AuditError::Down, Written::No),
+        (AuditError::Closed, Written::No),
+        (AuditError::NoRoom("full".into()), Written::No),
+    ] {
+        assert_eq!(error.written(), written, "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use eonpro_core::event::Digest;
 use eonpro_core::port::kv::{Key, KeyValue, KvError, Partition, Transaction, Version};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,10 @@ use crate::log_id::LogId;
 
 const PARTITION: Partition = Partition::system("audit");
 const PREFIX: &str = "head/";
+/// Where the heads of sealed logs are kept, by the digests of their statements.
+const SEALED_PREFIX: &str = "head/sealed/";
+/// What stands there where no head was kept.
+const NO_HEAD: &[u8] = br#"{"v":1,"note":""}"#;
 const FORMAT: u8 = 1;
 /// How many heads are remembered of which it is not known whether they were stored.
 const MAX_DOUBTS: usize = 64;
@@ -87,6 +92,30 @@ pub async fn forget_head(state: &dyn KeyValue) -> Result<bool, AuditError> {
     forgotten.map_err(AuditError::HeadStore)?;
     tracing::warn!("the stored head of the audit log was forgotten");
     Ok(true)
+}
+
+/// Keeps the head of a log that is being sealed under the digest of its statement, so that its successor
+/// begins without one. Once for a statement: what a call that was cut short has already kept of the
+/// successor stays, so that the successor cannot be put back either.
+pub(super) async fn set_aside(state: &dyn KeyValue, statement: &Digest) -> Result<(), AuditError> {
+    let aside = Key::new(format!("{SEALED_PREFIX}{statement}")).map_err(AuditError::HeadStore)?;
+    let there = state.get(&PARTITION, &aside).await;
+    if there.map_err(AuditError::HeadStore)?.is_some() {
+        return Ok(());
+    }
+    let found = state.get(&PARTITION, &key()?).await;
+    let tx = Transaction::new().require_absent(aside.clone());
+    let tx = match found.map_err(AuditError::HeadStore)? {
+        // As it is: it may be malformed, and is evidence all the same.
+        Some(found) => tx
+            .require(key()?, found.version)
+            .put(aside, found.value)
+            .delete(key()?),
+        // Without a record the successor's own head would be taken for this one by the next call.
+        None => tx.require_absent(key()?).put(aside, NO_HEAD),
+    };
+    let moved = state.commit(&PARTITION, tx).await;
+    moved.map(drop).map_err(AuditError::HeadStore)
 }
 
 /// See the [module](self).

@@ -1,6 +1,9 @@
 //! The log in a directory of its own: shared write-ahead segments, one writing thread, no server.
 
 mod alerts;
+mod closing;
+#[cfg(test)]
+mod closing_tests;
 mod conflict;
 mod cosigning;
 mod disk;
@@ -36,6 +39,8 @@ mod rotation_tests;
 mod seal_tests;
 mod sealing;
 mod signing;
+#[cfg(test)]
+mod spool_tests;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -43,8 +48,8 @@ mod writer;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use eonpro_core::RequestContext;
@@ -116,6 +121,14 @@ impl AuditParts {
 }
 
 /// The embedded log: shared write-ahead segments in one directory, one writing thread.
+///
+/// `close` shuts it down: what was accepted is written and answered, alerts are delivered, the end is on
+/// record (AUD-002 by the system, reason `shutdown`, which alerts nobody), and what grew is signed, in this
+/// order. Where the log cannot write it ends without that record. `close` returns after
+/// [`AuditConfig::close_wait`] at the latest. Whoever waits for an entry then is answered
+/// [`WorkerLost`](AuditError::WorkerLost), whose outcome is unknown, and whoever waits for room
+/// [`Closed`](AuditError::Closed); the shutting down goes on behind that, and the directory stays locked
+/// until its last byte. A dropped `close` goes on as well.
 ///
 /// Dropped without `close`, it keeps every acknowledged entry; the entries
 /// since the last checkpoint are signed when the log is opened again, and the directory stays locked
@@ -397,27 +410,6 @@ impl Component for EmbeddedAudit {
     }
 
     async fn close(&self) {
-        let core = &self.0;
-        core.closed.store(true, Ordering::Release);
-        let ending = {
-            let mut ending = core.ending.lock().unwrap_or_else(PoisonError::into_inner);
-            ending.take()
-        };
-        let Some(ending) = ending else { return };
-        core.drain_alerts().await;
-        ending.alerts.abort();
-        if let Err(error) = core.sign().await {
-            tracing::error!(%error, "the last audit checkpoint failed");
-        }
-        core.close_index().await;
-        core.end_spool();
-        // What prunes or erases goes on to the end of its step, and begins no other.
-        drop(core.retention.gate.lock().await);
-        core.queue.end();
-        // The writer gives the lock back after its last byte.
-        let ended = task::blocking(move || ending.writer.join().is_ok());
-        if ended.await != Ok(true) {
-            tracing::error!("the audit writer ended early");
-        }
+        self.0.shut().await;
     }
 }

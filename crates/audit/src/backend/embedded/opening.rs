@@ -53,9 +53,8 @@ pub(super) async fn go_on(
     config: AuditConfig,
     successor: Option<Successor>,
 ) -> Result<Arc<OpenLog>, AuditError> {
-    if successor.is_some() {
-        // What is kept is the head of the log that was sealed; its statement names it.
-        head_store::forget_head(&*parts.state).await?;
+    if let Some(successor) = &successor {
+        head_store::set_aside(&*parts.state, &successor.statement.digest()).await?;
     }
     let judged = judge_and_ask(&layout, &parts, &config).await;
     let (recovered, store, cosigning) = conflict::alerted(judged, &parts).await?;

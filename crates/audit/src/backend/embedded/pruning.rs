@@ -268,17 +268,12 @@ impl OpenLog {
         anchors: &[Checkpoint],
     ) -> Result<(Survey, Standing), AuditError> {
         self.sign().await?;
-<<<<<<< HEAD
-        let holds = self.holds_by_name().await?;
+        let listed = self.retention.holds.list().await?;
+        let standing = self.standing(listed, &self.ordinary_logs()).await?;
         // Nobody publishes another head while the log is read up to the present one.
         let mut signing = self.signing.lock().await;
         let signed = signing.checkpoint(&self.queue).await;
         self.note_corruption(signed).await?;
-=======
-        let listed = self.retention.holds.list().await?;
-        let standing = self.standing(listed, &self.ordinary_logs()).await?;
-        let keys = self.signing.lock().await.keys.clone();
->>>>>>> fixholds
         let surveyor = Surveyor {
             layout: self.layout.clone(),
             keys: signing.keys.clone(),

@@ -1,5 +1,6 @@
 //! What callers hand to the writer, and the budget that bounds it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use eonpro_core::id::EventId;
 use eonpro_core::port::Alert;
 use eonpro_core::time::SharedClock;
 use futures_util::future::{Either, select};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::writer::Mark;
 use crate::config::AuditConfig;
@@ -87,6 +88,8 @@ pub(super) struct Queue {
     most_entries: usize,
     wait: Duration,
     clock: SharedClock,
+    /// Set when nobody waits for the writer any longer.
+    given_up: watch::Sender<bool>,
 }
 
 impl Queue {
@@ -99,6 +102,7 @@ impl Queue {
             most_entries: config.queue_entries.min(config.batch_entries),
             wait: config.queue_wait,
             clock,
+            given_up: watch::Sender::new(false),
         }
     }
 
@@ -126,20 +130,40 @@ impl Queue {
             reply,
             budget,
         }))?;
-        answer.await.map_err(|_| AuditError::WorkerLost)?
+        self.answer(answer).await
     }
 
     /// How far the log is durable, after everything accepted before.
     pub(super) async fn mark(&self) -> Result<Mark, AuditError> {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Mark(reply))?;
-        answer.await.map_err(|_| AuditError::WorkerLost)?
+        self.answer(answer).await
+    }
+
+    /// What the writer answers, if it does so before it is given up.
+    async fn answer<T>(
+        &self,
+        answer: oneshot::Receiver<Result<T, AuditError>>,
+    ) -> Result<T, AuditError> {
+        let mut given_up = self.given_up.subscribe();
+        let given_up = pin!(given_up.wait_for(|given_up| *given_up));
+        match select(answer, given_up).await {
+            Either::Left((answer, _)) => answer.map_err(|_| AuditError::WorkerLost)?,
+            Either::Right(_) => Err(AuditError::WorkerLost),
+        }
     }
 
     /// Ends the writer after everything accepted before.
     pub(super) fn end(&self) {
         // A writer that is gone has ended.
         let _ = self.jobs.send(Job::End);
+    }
+
+    /// Answers everybody who still waits, for the writer or for room, and whoever comes later.
+    pub(super) fn give_up(&self) {
+        self.given_up.send_replace(true);
+        self.bytes.close();
+        self.entries.close();
     }
 
     /// How many jobs wait for the writer.

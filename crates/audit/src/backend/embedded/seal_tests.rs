@@ -6,12 +6,15 @@ use std::path::Path;
 
 use eonpro_core::event::Code;
 use eonpro_core::id::ActorId;
+use eonpro_core::port::kv::{Key, Partition};
 use eonpro_testkit::tenant_id;
 
 use super::machine::{Machine, Stable, Trouble};
 use super::tests::Bed;
 use super::*;
+use crate::checkpoint::Checkpoint;
 use crate::fault::{Fault, Place, VerifyError};
+use crate::sealed::Statement;
 use crate::spool;
 use crate::verify::verify;
 
@@ -273,9 +276,36 @@ fn spooled(bed: &Bed, id: &str) -> Vec<u8> {
     text.as_bytes()[1..].to_vec()
 }
 
+/// The heads of the sealed log and of its successor that the state keeps.
+async fn kept_heads(bed: &Bed, statement: &Statement) -> (Checkpoint, Checkpoint) {
+    let key = Key::new(format!("head/sealed/{}", statement.digest())).unwrap();
+    let state = bed.state.get(&Partition::system("audit"), &key).await;
+    let stored: serde_json::Value = serde_json::from_slice(&state.unwrap().unwrap().value).unwrap();
+    let sealed = Checkpoint::unverified(stored["note"].as_str().unwrap()).unwrap();
+    let own = head_store::load(&*bed.state).await.unwrap().unwrap();
+    (sealed, own.head)
+}
+
+#[tokio::test]
+async fn a_successor_cannot_be_put_back_by_sealing_again_what_was_sealed() {
+    let bed = Bed::new();
+    damaged(&bed).await;
+    // The statement comes back: the power failed before its removal was durable.
+    let audit = bed.seal().await.unwrap();
+    audit.append(&bed.cx(), &bed.viewed()).await.unwrap();
+    audit.close().await;
+    let log = bed.log();
+    fs::copy(log.join("sealed/1/statement"), log.join("sealing")).unwrap();
+    bed.seal().await.unwrap().close().await;
+    // An earlier state of the successor, in the middle of its sealing.
+    fs::copy(log.join("sealed/1/statement"), log.join("sealing")).unwrap();
+    fs::remove_dir_all(log.join("wal")).unwrap();
+    fs::remove_file(log.join("checkpoint")).unwrap();
+    assert!(matches!(bed.seal().await, Err(AuditError::RolledBack(_))));
+}
+
 #[tokio::test]
 async fn sealing_that_is_cut_short_anywhere_is_taken_up_and_loses_nothing() {
-    let bed = Bed::new();
     let mut cuts = 0;
     let calm = Trouble {
         cut_at: u64::MAX,
@@ -283,6 +313,8 @@ async fn sealing_that_is_cut_short_anywhere_is_taken_up_and_loses_nothing() {
     };
     for cut_at in 1..400 {
         for power in [false, true] {
+            // The state stands elsewhere: it outlives the cut, and is no other machine's.
+            let bed = Bed::new();
             let base = bed.dir.path().join(format!("{cut_at}-{power}"));
             let (stable, bytes) = damaged_machine(&bed, &base.join("0")).await;
             let mut folder = base.join("1");
@@ -324,7 +356,7 @@ async fn sealing_that_is_cut_short_anywhere_is_taken_up_and_loses_nothing() {
             machine.expect(calm);
             let log = folder.join("audit");
             let mut kept = files(&log.join("sealed/1"));
-            kept.remove("statement").unwrap();
+            let statement = String::from_utf8(kept.remove("statement").unwrap()).unwrap();
             assert!(kept == bytes, "cut at {cut_at}, power {power}");
             let layout = Layout::through(&log, Arc::new(machine.clone()));
             let parts = bed.parts(bed.dir.path());
@@ -337,14 +369,21 @@ async fn sealing_that_is_cut_short_anywhere_is_taken_up_and_loses_nothing() {
                 [&*entries[0].code, &*entries[1].code],
                 ["AUD-006", "AUD-002"]
             );
-            let again = entries.iter().filter(|entry| entry.code == "AUD-002");
+            let again = entries.iter().filter(|entry| entry.code == "AUD-006");
             assert_eq!(again.count(), 1);
             let folded = entries.iter().filter(|entry| entry.code == "SYS-002");
             assert_eq!(folded.count(), 2, "cut at {cut_at}, power {power}");
             audit.close().await;
             let key = bed.parts(bed.dir.path()).verifying_key();
             assert_eq!(verify(&log, &[key]).unwrap().sealed.len(), 1);
-            fs::remove_dir_all(&base).unwrap();
+            let statement = Statement::parse(statement).unwrap();
+            let (sealed, own) = kept_heads(&bed, &statement).await;
+            assert_eq!(
+                Some(sealed),
+                statement.head,
+                "cut at {cut_at}, power {power}"
+            );
+            assert_ne!(own.root, sealed.root);
             if quiet {
                 assert!(cuts > 60, "{cuts}");
                 return;

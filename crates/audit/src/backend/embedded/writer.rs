@@ -135,7 +135,7 @@ impl Writer {
             let ends = group.ends;
             self.commit(group);
             if ends {
-                return;
+                return turn_away(jobs);
             }
         }
     }
@@ -454,6 +454,17 @@ impl Writer {
             if self.alerts.try_send(Notice::Alert(log, alert)).is_err() {
                 count(&self.index.counters.alerts_dropped, 1);
             }
+        }
+    }
+}
+
+/// Tells whoever came behind the end that nothing was written.
+fn turn_away(jobs: &Receiver<Job>) {
+    for job in jobs.try_iter() {
+        match job {
+            Job::Append(append) => _ = append.reply.send(Err(AuditError::Closed)),
+            Job::Mark(reply) => _ = reply.send(Err(AuditError::Closed)),
+            Job::End => {}
         }
     }
 }
