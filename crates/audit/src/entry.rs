@@ -23,14 +23,21 @@ const TABLE: Table = Table::new("audit");
 
 /// Builds leaves; seals what must be sealed under the keys of the entry's log.
 #[derive(Debug)]
-pub(crate) struct LeafBuilder {
+pub struct LeafBuilder {
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) authority: Authority,
 }
 
 impl LeafBuilder {
+    /// Seals through `sealer`, for tenants whatever their standing by `authority`.
+    #[must_use]
+    pub fn new(sealer: Arc<dyn Sealer>, authority: Authority) -> Self {
+        Self { sealer, authority }
+    }
+
     /// `cx` bound to `tenant`, to record an event of audit's own there. It yields no scope.
-    pub(crate) fn bound(&self, cx: RequestContext, tenant: TenantId) -> RequestContext {
+    #[must_use]
+    pub fn bound(&self, cx: RequestContext, tenant: TenantId) -> RequestContext {
         let binding = TenantBinding {
             id: tenant,
             standing: Standing::Suspended,
@@ -40,7 +47,10 @@ impl LeafBuilder {
     }
 
     /// The leaf of `event` without its head.
-    pub(crate) async fn tail(
+    ///
+    /// # Errors
+    /// [`AuditError::TooLarge`], [`AuditError::Seal`], [`AuditError::FieldName`]. Cancel-safe.
+    pub async fn tail(
         &self,
         log: &LogId,
         cx: &RequestContext,

@@ -69,6 +69,13 @@ pub enum AuditError {
     /// There are as many logs as the configuration allows.
     #[error("audit log has reached its limit of logs")]
     TooManyLogs,
+    /// The store behind the log refused or was out of reach. Nothing was written.
+    #[error("audit backend failed")]
+    Backend(#[source] Source),
+    /// The store behind the log failed, or did not answer in time, while the entry was in flight: the
+    /// outcome is unknown.
+    #[error("audit backend failed while the entry was in flight")]
+    InDoubt(#[source] Source),
     /// The context may not read this log.
     #[error("context may not read this audit log")]
     Denied,
@@ -106,9 +113,10 @@ impl AuditError {
     #[must_use]
     pub fn written(&self) -> Written {
         match self {
-            Self::Poisoned | Self::WorkerLost | Self::Batch(BatchFault::PartialRepeat) => {
-                Written::Unknown
-            }
+            Self::Poisoned
+            | Self::InDoubt(_)
+            | Self::WorkerLost
+            | Self::Batch(BatchFault::PartialRepeat) => Written::Unknown,
             _ => Written::No,
         }
     }
@@ -130,6 +138,8 @@ impl Classify for AuditError {
             | Self::Poisoned
             | Self::Down
             | Self::NoRoom(_)
+            | Self::Backend(_)
+            | Self::InDoubt(_)
             | Self::Spool(_)
             | Self::Io(_)
             | Self::WorkerLost => ErrorKind::Unavailable,
@@ -147,6 +157,7 @@ impl Classify for AuditError {
     fn status(&self) -> Status {
         match self {
             Self::Overloaded { .. } | Self::NoRoom(_) | Self::Sign(_) => Status::Temporary,
+            Self::Backend(_) | Self::InDoubt(_) => Status::Temporary,
             Self::Closed | Self::Poisoned | Self::Down | Self::WorkerLost => Status::Persistent,
             Self::Spool(_) | Self::Io(_) => Status::Persistent,
             Self::Seal(error) => error.status(),

@@ -44,6 +44,7 @@ mod publish;
 mod replay;
 mod scan;
 mod segment;
+pub mod sequence;
 mod service;
 mod spool;
 pub mod tlog;

@@ -50,6 +50,35 @@ impl LogState {
         self.tree.append(leaf);
         self.previous = leaf;
     }
+
+    /// Takes the next leaf, which must be recorded after `latest`; tells its hash, its time and its event.
+    pub(crate) fn take(
+        &mut self,
+        payload: &[u8],
+        latest: Timestamp,
+    ) -> Result<(Digest, Timestamp, Option<EventId>), VerifyError> {
+        let (id, index) = (self.id, self.tree.size());
+        let at = |index, fault| VerifyError::tampered(Place::entry(id, index), fault);
+        let hash = leaf_hash(payload);
+        if id == LogId::Directory {
+            self.append(hash);
+            return Ok((hash, latest, None));
+        }
+        let leaf = Leaf::parse(payload).map_err(|_| at(index, Fault::Leaf))?;
+        let (event, tenant) = leaf.brief().map_err(|_| at(index, Fault::Leaf))?;
+        if leaf.previous != self.previous {
+            // The one that was changed is the predecessor, whose hash is no longer the one named.
+            return Err(at(index.saturating_sub(1), Fault::Previous));
+        }
+        if leaf.recorded <= latest {
+            return Err(at(index, Fault::Recorded));
+        }
+        if matches!(id, LogId::Tenant(own) if tenant != Some(own)) {
+            return Err(at(index, Fault::Tenant));
+        }
+        self.append(hash);
+        Ok((hash, leaf.recorded, Some(event)))
+    }
 }
 
 /// What signed checkpoints say: the root of a log at a size.
@@ -118,6 +147,20 @@ impl Signed {
 
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
         self.roots.get(&log)?.get(&size).copied()
+    }
+
+    /// Compares the head of a log, after its last leaf was taken, with the signed one of that size.
+    pub(crate) fn check(&self, head: &Checkpoint) -> Result<(), VerifyError> {
+        match self.root(head.log, head.size) {
+            Some(root) if root != head.root => {
+                let place = Place::entry(head.log, head.size.saturating_sub(1));
+                Err(VerifyError::tampered(
+                    place,
+                    self.fault(head.log, head.size),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What it means if the root at that size is another.
@@ -265,37 +308,17 @@ impl Replay {
         if frame.index != index {
             return Err(at(index, Fault::Gap));
         }
-        let mut taken = Taken {
+        let (leaf, recorded, event) = state.take(frame.payload, latest)?;
+        let taken = Taken {
             log: id,
             index,
-            leaf: leaf_hash(frame.payload),
-            recorded: latest,
-            event: None,
+            leaf,
+            recorded,
+            event,
             offset,
             length: frame.payload.len(),
         };
-        if id != LogId::Directory {
-            let leaf = Leaf::parse(frame.payload).map_err(|_| at(index, Fault::Leaf))?;
-            let (event, tenant) = leaf.brief().map_err(|_| at(index, Fault::Leaf))?;
-            if leaf.previous != state.previous {
-                // The one that was changed is the predecessor, whose hash is no longer the one named.
-                return Err(at(index.saturating_sub(1), Fault::Previous));
-            }
-            if leaf.recorded <= latest {
-                return Err(at(index, Fault::Recorded));
-            }
-            if matches!(id, LogId::Tenant(own) if tenant != Some(own)) {
-                return Err(at(index, Fault::Tenant));
-            }
-            taken.recorded = leaf.recorded;
-            taken.event = Some(event);
-        }
-        state.append(taken.leaf);
-        if let Some(root) = signed.root(id, index + 1)
-            && root != state.tree.root()
-        {
-            return Err(at(index, signed.fault(id, index + 1)));
-        }
+        signed.check(&state.head())?;
         self.recorded = taken.recorded;
         Ok(taken)
     }

@@ -105,8 +105,9 @@ impl EmbeddedAudit {
     }
 }
 
-/// Whether the context may read `log`.
-fn may_read(cx: &RequestContext, log: &LogId) -> bool {
+/// Whether the context may read `log`: every log in a system context, a tenant's own while it is active.
+#[must_use]
+pub fn may_read(cx: &RequestContext, log: &LogId) -> bool {
     if cx.actor().kind == ActorKind::System {
         return true;
     }
