@@ -5,7 +5,7 @@
 //! `docs/formats/audit.md`, byte for byte, by the same code as the embedded log's. One at a time
 //! continues a [`Chain`]; who that is, and how it is made durable, is the backend's business.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eonpro_core::event::Digest;
@@ -179,21 +179,19 @@ pub fn staged_event(log: LogId, tail: &[u8]) -> Result<EventId, WireError> {
         .ok_or(WireError)
 }
 
-/// Recomputes everything that logs and checkpoints say: first the leaves of the directory log, then its
-/// head, then each other log from its first leaf on. Names the first bad entry.
+/// Recomputes what logs and checkpoints say, and names the first bad entry: first the signed head of the
+/// directory log, then the leaves of the directory log, then all other logs, each from its first leaf on.
+/// It may go on later, as the logs grow.
 ///
 /// `recorded` is compared within each log only. What it cannot know the backend must check: that no leaf
-/// is left out in the middle, and that the columns beside the bytes say what the bytes say.
+/// is left out in the middle, and that what stands beside the bytes says what the bytes say.
 #[derive(Debug)]
 pub struct Verification {
     keys: Vec<VerifyingKey>,
     signed: Signed,
-    sizes: HashMap<LogId, u64>,
-    checkpoints: u64,
-    directory: Chain,
     head: Option<Checkpoint>,
-    current: Option<(Chain, Timestamp)>,
-    heads: Vec<Checkpoint>,
+    directory: Chain,
+    logs: BTreeMap<LogId, (Chain, Timestamp)>,
 }
 
 impl Verification {
@@ -203,13 +201,31 @@ impl Verification {
         Self {
             keys,
             signed: Signed::default(),
-            sizes: HashMap::new(),
-            checkpoints: 0,
-            directory: Chain::new(LogId::Directory),
             head: None,
-            current: None,
-            heads: Vec::new(),
+            directory: Chain::new(LogId::Directory),
+            logs: BTreeMap::new(),
         }
+    }
+
+    /// Takes the signed head of the directory log, before the leaves that it covers.
+    ///
+    /// # Errors
+    /// [`VerifyError::Tampered`]: it is not there, not signed, or contradicts an earlier one.
+    pub fn take_head(&mut self, note: Option<&str>) -> Result<(), VerifyError> {
+        let place = || Place::entry(LogId::Directory, self.directory.head().size);
+        let fault = |fault| VerifyError::tampered(place(), fault);
+        let head = match Checkpoint::open(note.ok_or_else(|| fault(Fault::Missing))?, &self.keys) {
+            Ok(head) if head.log == LogId::Directory => head,
+            Ok(_) | Err(CheckpointError::Malformed) => return Err(fault(Fault::Checkpoint)),
+            Err(CheckpointError::Signature) => return Err(fault(Fault::Signature)),
+        };
+        if self.head.is_some_and(|before| head.size < before.size) {
+            return Err(fault(Fault::Missing));
+        }
+        let added = self.signed.add(&head);
+        added.map_err(|found| VerifyError::tampered(place(), found))?;
+        self.head = Some(head);
+        Ok(())
     }
 
     /// Takes the next leaf of the directory log.
@@ -219,114 +235,79 @@ impl Verification {
     pub fn take_note(&mut self, bytes: &[u8]) -> Result<Taken, VerifyError> {
         let index = self.directory.head().size;
         let point = directory_leaf(bytes, index, &self.keys)?;
-        let place = Place::entry(LogId::Directory, index);
-        let grows = point.size > self.signed.size(point.log);
-        let added = self.signed.add_leaf(&point);
-        let added = added.and(if grows {
-            Ok(())
-        } else {
-            Err(Fault::Checkpoint)
-        });
-        added.map_err(|fault| VerifyError::tampered(place, fault))?;
-        self.directory.take(bytes, Timestamp::from_nanos(i64::MIN))
-    }
-
-    /// Takes the signed head of the directory log, after all leaves that there are.
-    ///
-    /// # Errors
-    /// [`VerifyError::Tampered`]: it is not there, not signed, or says something else than the leaves.
-    pub fn take_head(&mut self, note: Option<&str>) -> Result<(), VerifyError> {
-        let there = self.directory.head();
-        let place = |index| Place::entry(LogId::Directory, index);
-        let fault = |fault| VerifyError::tampered(place(there.size), fault);
-        let head = match Checkpoint::open(note.ok_or_else(|| fault(Fault::Missing))?, &self.keys) {
-            Ok(head) if head.log == LogId::Directory => head,
-            Ok(_) | Err(CheckpointError::Malformed) => return Err(fault(Fault::Checkpoint)),
-            Err(CheckpointError::Signature) => return Err(fault(Fault::Signature)),
-        };
-        if head.size > there.size {
-            return Err(fault(Fault::Missing));
+        let at = |fault| VerifyError::tampered(Place::entry(LogId::Directory, index), fault);
+        if point.size <= self.signed.size(point.log) {
+            return Err(at(Fault::Checkpoint));
         }
-        // Leaves that the head does not cover yet are those of a checkpoint that did not come to its end.
-        if head.size == there.size && head.root != there.root {
-            let last = there.size.saturating_sub(1);
-            return Err(VerifyError::tampered(place(last), Fault::Root));
-        }
-        self.checkpoints = self.signed.count() + 1;
-        self.sizes = self.signed.sizes();
-        self.head = Some(head);
-        Ok(())
+        self.signed.add_leaf(&point).map_err(at)?;
+        let taken = self
+            .directory
+            .take(bytes, Timestamp::from_nanos(i64::MIN))?;
+        self.signed.check(&self.directory.head())?;
+        Ok(taken)
     }
 
-    /// How many leaves of the directory log were taken, and their root.
-    #[must_use]
-    pub fn directory(&self) -> Checkpoint {
-        self.directory.head()
-    }
-
-    /// Begins with `log`, which is not the directory log.
-    pub fn begin(&mut self, log: LogId) {
-        self.current = Some((Chain::new(log), Timestamp::from_nanos(i64::MIN)));
-    }
-
-    /// Takes the next leaf of the log that was begun.
+    /// Takes the next leaf of `log`, which is not the directory log.
     ///
     /// # Errors
     /// [`VerifyError::Tampered`] naming the first bad entry.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Taken, VerifyError> {
-        let Some((chain, latest)) = &mut self.current else {
-            return Err(VerifyError::NoLog);
-        };
+    pub fn take(&mut self, log: LogId, bytes: &[u8]) -> Result<Taken, VerifyError> {
+        let fresh = || (Chain::new(log), Timestamp::from_nanos(i64::MIN));
+        let (chain, latest) = self.logs.entry(log).or_insert_with(fresh);
         let taken = chain.take(bytes, *latest)?;
         *latest = taken.recorded;
         self.signed.check(&chain.head())?;
         Ok(taken)
     }
 
-    /// Ends the log that was begun; gives it as its leaves made it.
-    ///
-    /// # Errors
-    /// [`VerifyError::Tampered`] if signed entries are missing.
-    pub fn end(&mut self) -> Result<Chain, VerifyError> {
-        let Some((chain, _)) = self.current.take() else {
-            return Err(VerifyError::NoLog);
-        };
-        let head = chain.head();
-        if head.size < self.signed.size(head.log) {
-            let place = Place::entry(head.log, head.size);
-            return Err(VerifyError::tampered(place, Fault::Missing));
+    /// The log as its leaves have made it so far.
+    #[must_use]
+    pub fn chain(&self, log: LogId) -> Chain {
+        match log {
+            LogId::Directory => self.directory.clone(),
+            _ => {
+                let found = self.logs.get(&log).map(|(chain, _)| chain.clone());
+                found.unwrap_or_else(|| Chain::new(log))
+            }
         }
-        self.heads.push(head);
-        Ok(chain)
     }
 
-    /// The report, once all logs were taken.
+    /// The largest size of `log` that a checkpoint covers.
+    #[must_use]
+    pub fn signed_size(&self, log: LogId) -> u64 {
+        self.signed.size(log)
+    }
+
+    /// The report, once all leaves were taken.
     ///
     /// # Errors
-    /// [`VerifyError::Tampered`] if a log that was signed is missing, or the directory's head is.
-    pub fn finish(self) -> Result<Report, VerifyError> {
-        let there = |log: &LogId| self.heads.iter().any(|head| head.log == *log);
-        let mut missing: Vec<LogId> = self.sizes.keys().copied().collect();
-        missing.retain(|log| !there(log));
-        missing.sort_unstable();
-        if let Some(log) = missing.first() {
-            let place = Place::entry(*log, 0);
-            return Err(VerifyError::tampered(place, Fault::Missing));
+    /// [`VerifyError::Tampered`] if entries that were signed are missing, or the directory's head is.
+    pub fn finish(&self) -> Result<Report, VerifyError> {
+        let mut logs: Vec<LogId> = self.signed.sizes().into_keys().collect();
+        logs.sort_unstable();
+        for log in logs {
+            let there = self.chain(log).head().size;
+            if there < self.signed.size(log) {
+                let place = Place::entry(log, there);
+                return Err(VerifyError::tampered(place, Fault::Missing));
+            }
         }
-        let size = |log: &LogId| self.sizes.get(log).copied().unwrap_or(0);
-        let unsigned = |head: &Checkpoint| head.size.saturating_sub(size(&head.log));
+        let place = Place::entry(LogId::Directory, 0);
+        let missing = || VerifyError::tampered(place, Fault::Missing);
+        let heads: Vec<Checkpoint> = self.logs.values().map(|(chain, _)| chain.head()).collect();
+        let unsigned = |head: &Checkpoint| head.size.saturating_sub(self.signed.size(head.log));
         let all = |head: &Checkpoint| Unanchored {
             log: head.log,
             indexes: 0..head.size,
         };
         Ok(Report {
-            entries: self.heads.iter().map(|head| head.size).sum(),
-            unsigned: self.heads.iter().map(unsigned).sum(),
-            logs: self.heads.len() as u64,
-            checkpoints: self.checkpoints,
-            directory: self.head.ok_or(VerifyError::NoLog)?,
-            unanchored: self.heads.iter().map(all).collect(),
-            heads: self.heads,
+            entries: heads.iter().map(|head| head.size).sum(),
+            unsigned: heads.iter().map(unsigned).sum(),
+            logs: heads.len() as u64,
+            checkpoints: self.signed.count(),
+            directory: self.head.ok_or_else(missing)?,
+            unanchored: heads.iter().map(all).collect(),
+            heads,
             spooled: 0,
         })
     }

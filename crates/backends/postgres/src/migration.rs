@@ -15,10 +15,13 @@ use crate::error::PgError;
 use crate::pool::{Connections, column};
 
 /// The steps. The condition stands twice in the first, hence apart.
-const STEPS: &[&[(&str, &str)]] = &[&[
-    ("schema.sql", include_str!("schema.sql")),
-    ("holds.sql", include_str!("holds.sql")),
-]];
+const STEPS: &[&[(&str, &str)]] = &[
+    &[
+        ("schema.sql", include_str!("schema.sql")),
+        ("holds.sql", include_str!("holds.sql")),
+    ],
+    &[("audit.sql", include_str!("audit.sql"))],
+];
 
 /// The oldest server: what the tests run on.
 const OLDEST: i32 = 150_000;

@@ -1,6 +1,10 @@
 //! The store as its users see it, on a real server.
 
 #[cfg(test)]
+mod audit_bed;
+#[cfg(test)]
+mod audit_conformance;
+#[cfg(test)]
 mod bed;
 #[cfg(test)]
 mod conformance;
