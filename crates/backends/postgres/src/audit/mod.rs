@@ -10,6 +10,7 @@ mod round;
 mod sequencer;
 mod signing;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -347,6 +348,7 @@ impl PgAudit {
             shared: Arc::clone(&shared),
             notices: notices.clone(),
             work: Work::default(),
+            stuck: HashSet::new(),
         };
         let sequencing = task::start(sequencer.run());
         let core = Arc::new_cyclic(|weak| Core {

@@ -8,7 +8,7 @@
 //! Nothing is given up when a connection is lost: what was not answered is asked for again, and the
 //! unique ids fold what had been written after all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, Row};
 
 use super::alerts::Notice;
-use super::database::{Ask, Statements, Term};
+use super::database::{Ask, Boxed, PAGE, Statements, Term};
 use super::queue::{Append, Job};
 use super::round::{Answers, Round};
 use super::{Shared, count};
@@ -125,6 +125,8 @@ pub(super) struct Sequencer {
     pub(super) shared: Arc<Shared>,
     pub(super) notices: mpsc::Sender<Notice>,
     pub(super) work: Work,
+    /// Rows of the outbox that the server refuses in this session.
+    pub(super) stuck: HashSet<i64>,
 }
 
 /// What was accepted and not answered yet.
@@ -180,6 +182,7 @@ impl Sequencer {
                 Ok(session) => {
                     self.shared.connected.store(true, Ordering::Release);
                     pause = FIRST_PAUSE;
+                    self.stuck.clear();
                     match self.serve(&session).await {
                         Ok(()) => break,
                         Err(error) => error,
@@ -249,9 +252,11 @@ impl Sequencer {
                         false => Vec::new(),
                     };
                     // A full page has another one behind it.
-                    if boxed.len() < super::database::PAGE && since_outbox > ROUNDS {
+                    if boxed.len() < PAGE && since_outbox > ROUNDS {
                         since_outbox = 0;
                     }
+                    let goes = |row: &Boxed| !self.stuck.contains(&row.place);
+                    let boxed: Vec<Boxed> = boxed.into_iter().filter(goes).collect();
                     self.round(session, lead, boxed).await?;
                     if lead.chains.len() > MAX_CHAINS {
                         lead.chains.clear();
@@ -276,12 +281,12 @@ impl Sequencer {
         }
     }
 
-    /// Appends what is queued and `boxed`. Without success everything is queued as it was.
+    /// Appends what is queued and `boxed`. What failed with the connection is queued as it was.
     async fn round(
         &mut self,
         session: &Session,
         lead: &mut Lead,
-        boxed: Vec<super::database::Boxed>,
+        boxed: Vec<Boxed>,
     ) -> Result<(), PgError> {
         let mut group: Vec<(u64, Append)> = Vec::new();
         let (mut bytes, mut entries) = (0, 0);
@@ -296,6 +301,27 @@ impl Sequencer {
         if group.is_empty() && boxed.is_empty() {
             return Ok(());
         }
+        let (group, error) = match self.try_round(session, lead, group, &boxed).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        if let PgError::Refused(_) = &error {
+            return self.one_by_one(session, lead, group, &boxed).await;
+        }
+        for one in group.into_iter().rev() {
+            self.work.pending.push_front(one);
+        }
+        Err(error)
+    }
+
+    /// Gives the group back if it failed.
+    async fn try_round(
+        &self,
+        session: &Session,
+        lead: &mut Lead,
+        group: Vec<(u64, Append)>,
+        boxed: &[Boxed],
+    ) -> Result<(), (Vec<(u64, Append)>, PgError)> {
         let appends: Vec<&Append> = group.iter().map(|(_, append)| append).collect();
         let round = Round {
             statements: &self.statements,
@@ -303,24 +329,49 @@ impl Sequencer {
             channel: &self.channel,
             clock: &*self.clock,
         };
-        match round.append(lead, &appends, &boxed).await {
+        match round.append(lead, &appends, boxed).await {
             Ok(answers) => {
                 self.tell(group, answers);
                 Ok(())
             }
-            // The statement as a whole was refused, and wrote nothing.
-            Err(PgError::Refused(code)) => {
-                for (_, append) in group {
-                    let error = AuditError::Backend(PgError::Refused(code.clone()).into());
-                    let _ = append.reply.send(Err(error));
+            Err(error) => Err((group, error)),
+        }
+    }
+
+    /// A statement that was refused wrote nothing: whatever it was refused for must not hold up the rest.
+    async fn one_by_one(
+        &mut self,
+        session: &Session,
+        lead: &mut Lead,
+        group: Vec<(u64, Append)>,
+        boxed: &[Boxed],
+    ) -> Result<(), PgError> {
+        let mut group = VecDeque::from(group);
+        let mut boxed = boxed.iter();
+        loop {
+            // What was at hand may be what was wrong.
+            lead.chains.clear();
+            let (one, row) = match boxed.next() {
+                Some(row) => (Vec::new(), std::slice::from_ref(row)),
+                None => match group.pop_front() {
+                    Some(one) => (vec![one], &[][..]),
+                    None => return Ok(()),
+                },
+            };
+            let Err((one, error)) = self.try_round(session, lead, one, row).await else {
+                continue;
+            };
+            let PgError::Refused(code) = error else {
+                for left in one.into_iter().chain(group).rev() {
+                    self.work.pending.push_front(left);
                 }
-                Err(PgError::Refused(code))
-            }
-            Err(error) => {
-                for one in group.into_iter().rev() {
-                    self.work.pending.push_front(one);
-                }
-                Err(error)
+                return Err(error);
+            };
+            tracing::error!(code, "the server refuses audit entries");
+            self.stuck.extend(row.iter().map(|row| row.place));
+            for (_, append) in one {
+                let error = AuditError::Backend(PgError::Refused(code.clone()).into());
+                let _ = append.reply.send(Err(error));
             }
         }
     }

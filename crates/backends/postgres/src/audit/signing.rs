@@ -42,12 +42,18 @@ pub(super) fn failed(error: PgError) -> AuditError {
 impl Signing {
     /// Where there has never been a log, signs the head of an empty directory log.
     pub(super) async fn begin(&self, database: Database<'_>) -> Result<(), AuditError> {
-        let note = database.note(LogId::Directory).await?;
-        if note.is_some() {
-            return Ok(());
+        // In this order: the first head is signed before there is any log.
+        let heads = database.statements.all_heads(database.connections).await;
+        let is_new = heads.map_err(failed)?.is_empty();
+        match database.note(LogId::Directory).await? {
+            Some(_) => Ok(()),
+            // Taking it away is no way to make signed entries unsigned.
+            None if !is_new => Err(missing(LogId::Directory, 0).into()),
+            None => {
+                let note = empty_directory().sign(&*self.signer).await?;
+                database.sign_head(0, &note).await
+            }
         }
-        let note = empty_directory().sign(&*self.signer).await?;
-        database.sign_head(0, &note).await
     }
 
     /// Signs what grew and tells the directory's head.
@@ -112,18 +118,24 @@ impl Signing {
         Ok(Some(head))
     }
 
-    /// Recomputes everything from the first entry on.
+    /// Recomputes everything from the first entry on, whatever was read before.
     pub(super) async fn verify(&mut self, database: Database<'_>) -> Result<Report, AuditError> {
-        self.checkpoint(database).await?;
+        let signed = match self.checkpoint(database).await {
+            // Found where the logs went on; the first bad entry may lie before.
+            Err(error @ AuditError::Corrupt(_)) => Err(error),
+            other => other.map(Ok)?,
+        };
         let mut read = Verification::new(self.keys.clone());
         let heads = database.read_on(&mut read).await?;
-        let there: HashMap<LogId, u64> = heads.iter().map(|head| (head.log, head.size)).collect();
-        if let Some(stray) = database.stray().await?
-            && LogId::parse(&stray).is_none_or(|log| !there.contains_key(&log))
-        {
+        let there = |log: LogId| heads.iter().any(|head| head.log == log);
+        if let Some(stray) = database.stray().await? {
             let log = LogId::parse(&stray).unwrap_or(LogId::Directory);
-            return Err(tampered(log, 0, Fault::Declaration).into());
+            // Unless it was begun in between.
+            if !there(log) && database.is_headless(log).await? {
+                return Err(tampered(log, 0, Fault::Declaration).into());
+            }
         }
+        signed?;
         Ok(read.finish()?)
     }
 }
@@ -159,7 +171,13 @@ impl Database<'_> {
                 return Err(tampered(log, there(&log), Fault::Missing).into());
             }
         }
-        read.finish()?;
+        // What was read once is there still.
+        let known = read.finish()?.heads.into_iter().map(|head| head.log);
+        for log in known.chain([LogId::Directory]) {
+            if there(&log) > 0 && !heads.iter().any(|head| head.log == log) {
+                return Err(tampered(log, 0, Fault::Missing).into());
+            }
+        }
         Ok(heads)
     }
 
@@ -242,6 +260,11 @@ impl Database<'_> {
             .stray(self.connections)
             .await
             .map_err(failed)
+    }
+
+    async fn is_headless(&self, log: LogId) -> Result<bool, AuditError> {
+        let heads = self.statements.heads(self.connections, &[log]).await;
+        Ok(heads.map_err(failed)?.is_empty())
     }
 
     async fn sign(
