@@ -208,6 +208,11 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
+    IF p_size > coalesce((
+        SELECT h.size FROM "{schema}".audit_head h WHERE h.log = 'eonpro/audit/directory'), 0)
+    THEN
+        RAISE EXCEPTION 'audit_sign_head: beyond the log' USING ERRCODE = '22023';
+    END IF;
     INSERT INTO "{schema}".audit_signed AS s (log, size, note)
     VALUES ('eonpro/audit/directory', p_size, p_note)
     ON CONFLICT (log) DO UPDATE SET size = excluded.size, note = excluded.note

@@ -170,7 +170,10 @@ mod tests {
         let digests: Vec<String> = STEPS.iter().map(|step| digest(step).to_string()).collect();
         assert_eq!(
             digests,
-            ["63755d2ddfcccfba2806ea891fe93d3c30a595add9684661c3325c655753ad0e"]
+            [
+                "63755d2ddfcccfba2806ea891fe93d3c30a595add9684661c3325c655753ad0e",
+                "ff8e5ba5295276522939c69c1eb28298882b909969fa3f4b569ae00114069b01",
+            ]
         );
     }
 

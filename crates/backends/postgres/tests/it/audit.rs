@@ -11,9 +11,13 @@ use eonpro_core::secret::SecretText;
 use eonpro_core::task;
 use eonpro_postgres::{PgAudit, PgConfig, migrate};
 use eonpro_testkit::{Postgres, tenant_id};
+use tokio::task::JoinHandle;
 
 use crate::audit_bed::AuditBed;
 use crate::bed;
+
+/// An event with its receipt.
+type Acknowledged = (Arc<Event>, Receipt);
 
 /// Ends every session that sequences.
 const END_SEQUENCER: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks \
@@ -30,7 +34,7 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
 pub(crate) async fn expect_all_once(
     bed: &AuditBed,
     audit: &PgAudit,
-    acknowledged: &[(Arc<Event>, Receipt)],
+    acknowledged: &[Acknowledged],
 ) {
     let log = LogId::Tenant(tenant_id(1));
     let mut places = HashSet::new();
@@ -61,7 +65,7 @@ async fn write(
     audit: Arc<PgAudit>,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
-) -> Vec<(Arc<Event>, Receipt)> {
+) -> Vec<Acknowledged> {
     let mut acknowledged = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let event = bed.viewed();
@@ -73,7 +77,7 @@ async fn write(
 }
 
 struct Writers {
-    running: Vec<tokio::task::JoinHandle<Vec<(Arc<Event>, Receipt)>>>,
+    running: Vec<JoinHandle<Vec<Acknowledged>>>,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
 }
@@ -99,7 +103,7 @@ impl Writers {
         until(|| self.count.load(Ordering::Relaxed) >= goal).await;
     }
 
-    async fn end(self) -> Vec<(Arc<Event>, Receipt)> {
+    async fn end(self) -> Vec<Acknowledged> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         for running in self.running {
