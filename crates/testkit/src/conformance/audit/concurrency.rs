@@ -68,6 +68,7 @@ pub(super) async fn appends_of_many_tasks_are_all_there_once_without_gaps(bed: B
 
 pub(super) async fn one_event_of_many_tasks_is_one_entry(bed: Bed) -> Outcome {
     let handles = handles(&bed).await;
+    let mut puts = Vec::new();
     for _ in 0..5 {
         let event = bed.viewed();
         let tasks = handles.iter().cycle().take(8).map(|audit| {
@@ -80,10 +81,15 @@ pub(super) async fn one_event_of_many_tasks_is_one_entry(bed: Bed) -> Outcome {
         }
         receipts.dedup();
         expect_eq(&receipts.len(), &1, "different receipts of one event")?;
+        let receipts = receipts.into_iter();
+        puts.extend(receipts.map(|receipt| Put {
+            event: Arc::clone(&event),
+            receipt,
+        }));
     }
     let views = bed.read(log_of(1)).await?;
     for audit in handles.iter().skip(1) {
         audit.close().await;
     }
-    expect_eq(&views.len(), &5, "entries of five events")
+    expect_once(&views, &puts)
 }

@@ -249,7 +249,8 @@ fn log_of(tenant: u128) -> LogId {
     LogId::Tenant(tenant_id(tenant))
 }
 
-/// Every entry of `log`, which must come in order and without gaps.
+/// Every entry of `log`, which must come in order and without gaps. A log that records that it is read
+/// never ends: a page that tells of nothing else is the last.
 async fn everything(
     audit: &dyn AuditLog,
     cx: &RequestContext,
@@ -269,7 +270,14 @@ async fn everything(
                 "an entry that is read",
             )?;
         }
+        let own = page
+            .iter()
+            .map(|view| view.entry().map(|entry| is_own(&entry.code)));
+        let ends = !views.is_empty() && own.into_iter().all(|own| own == Ok(true));
         views.extend(page);
+        if ends {
+            return Ok(views);
+        }
         expect(views.len() < 100_000, "reading does not end")?;
     }
 }
