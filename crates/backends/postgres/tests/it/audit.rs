@@ -381,3 +381,40 @@ async fn entries_that_deserve_it_raise_an_alert_once_whoever_sequences() {
     );
     assert_eq!(server.sql(&recorded).unwrap(), "2");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_committed_under_a_session_that_died_before_it_heard_so_is_there_once() {
+    let Some(server) = bed::server().await else {
+        return;
+    };
+    let config = bed::config(&server);
+    migrate(&config).await.unwrap();
+    let bed = Arc::new(AuditBed::new());
+    let audit = bed.open(&config).await;
+    let mut acknowledged = Vec::new();
+    for _ in 0..3 {
+        // A commit is durable here and then waits for a standby that does not exist.
+        server
+            .sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            .unwrap();
+        server.sql("SELECT pg_reload_conf()").unwrap();
+        let (appending, event) = (Arc::clone(&audit), bed.viewed());
+        let (cx, appended) = (bed.cx(1), Arc::clone(&event));
+        let appending = task::start(async move { appending.append(&cx, &appended).await });
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+            WHERE wait_event = 'SyncRep' AND query LIKE '%audit_append%'";
+        until(|| server.sql(end).unwrap() == "1").await;
+        server
+            .sql("ALTER SYSTEM RESET synchronous_standby_names")
+            .unwrap();
+        server.sql("SELECT pg_reload_conf()").unwrap();
+        acknowledged.push((event, appending.await.unwrap().unwrap()));
+    }
+    let indexes: Vec<u64> = acknowledged
+        .iter()
+        .map(|(_, receipt)| receipt.index)
+        .collect();
+    assert_eq!(indexes, [0, 1, 2]);
+    assert_eq!(audit.stats().repeats, 3, "each was found to be there");
+    expect_all_once(&bed, &audit, &acknowledged).await;
+}
