@@ -7,14 +7,17 @@ use eonpro::audit::VerifyingKey;
 use eonpro::audit::tlog::VerifierKey;
 
 /// How to use the example.
-pub(crate) const USAGE: &str = "usage: audit_verify DIR [--anchor FILE]... [--key VKEY]...
+pub(crate) const USAGE: &str =
+    "usage: audit_verify DIR [--anchor FILE]... [--key VKEY]... [--policy FILE]
        audit_verify --proof FILE --key VKEY
 
   DIR             the directory of an audit log that no process writes now
   --anchor FILE   a signed head that was kept elsewhere, such as an old copy of DIR/checkpoint
   --key VKEY      a key that may have signed, as Foundation::audit_key gives it (name+id+base64);
                   without any, the keys that DIR names itself
-  --proof FILE    a proof file of one entry, as audit_publish makes it; its entry is printed";
+  --policy FILE   whom of the witnesses to believe: each anchor must be cosigned by its quorum
+  --proof FILE    a proof file of one entry, as audit_publish makes it, or a disclosure of one field;
+                  the entry and the field are printed";
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Args {
     pub(crate) anchors: Vec<PathBuf>,
     /// Keys that may have signed; none means those that the log names.
     pub(crate) keys: Vec<VerifyingKey>,
+    /// The file with the policy that anchors must satisfy.
+    pub(crate) policy: Option<PathBuf>,
 }
 
 /// What is verified.
@@ -40,6 +45,7 @@ impl Args {
     /// Parses the arguments after the program's name.
     pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let (mut subject, mut anchors, mut keys) = (None, Vec::new(), Vec::new());
+        let mut policy = None;
         while let Some(word) = words.next() {
             let mut value = || {
                 let value = words.next();
@@ -49,6 +55,7 @@ impl Args {
                 Some("--proof") if subject.is_none() => {
                     subject = Some(Subject::Proof(value()?.into()));
                 }
+                Some("--policy") => policy = Some(PathBuf::from(value()?)),
                 Some("--anchor") => anchors.push(value()?.into()),
                 Some("--key") => {
                     let text = value()?;
@@ -68,10 +75,12 @@ impl Args {
         match (&subject, keys.is_empty(), anchors.is_empty()) {
             (Subject::Proof(_), true, _) => Err("--proof needs a --key".to_owned()),
             (Subject::Proof(_), _, false) => Err("--proof takes no anchor".to_owned()),
+            (_, _, true) if policy.is_some() => Err("--policy needs an --anchor".to_owned()),
             _ => Ok(Self {
                 subject,
                 anchors,
                 keys,
+                policy,
             }),
         }
     }

@@ -1,11 +1,12 @@
 //! Verifies an audit log directory with nothing but its bytes.
 //!
-//! `cargo run --release --example audit_verify -- DIR [--anchor FILE]... [--key VKEY]...`, or, for a proof
+//! `cargo run --release --example audit_verify -- DIR [--anchor FILE]... [--key VKEY]... [--policy FILE]`, or, for a proof
 //! file of one entry, `-- --proof FILE --key VKEY`.
 //!
 //! An anchor is a signed head that was kept elsewhere: a copy of the file `checkpoint` of the directory,
 //! made at any time. Without `--key` the keys are those that the log names in its file `keys`, and an
-//! anchor shows that they are the right ones, because one of them signed it.
+//! anchor shows that they are the right ones, because one of them signed it. With `--key` it follows rotations
+//! of keys from there. With `--policy`, a policy file (C2SP tlog-policy), an anchor must be cosigned by a quorum.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -24,8 +25,10 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use eonpro::audit::tlog::{Note, Policy};
 use eonpro::audit::{
-    Checkpoint, CheckpointError, Report, VerifyError, VerifyingKey, claimed_keys, verify_anchored,
+    Checkpoint, CheckpointError, Report, VerifyError, VerifyingKey, claimed_keys, followed_keys,
+    verify_anchored,
 };
 
 use crate::args::{Args, Subject, USAGE};
@@ -72,9 +75,11 @@ fn run(args: &Args) -> Finding {
 fn check(dir: &Path, args: &Args) -> Result<Finding, Finding> {
     let keys = match args.keys.is_empty() {
         true => claimed_keys(dir).map_err(|error| failed(&error))?,
-        false => args.keys.clone(),
+        false => followed_keys(dir, &args.keys).map_err(|error| failed(&error))?,
     };
-    let anchors = args.anchors.iter().map(|path| anchor(path, &keys));
+    let policy = args.policy.as_deref().map(policy).transpose()?;
+    let anchors = args.anchors.iter();
+    let anchors = anchors.map(|path| anchor(path, &keys, policy.as_ref()));
     let anchors = anchors.collect::<Result<Vec<_>, _>>()?;
     let report = verify_anchored(dir, &keys, &anchors).map_err(|error| failed(&error))?;
     Ok(describe(&report, !anchors.is_empty()))
@@ -94,8 +99,24 @@ fn read(path: &Path) -> Result<(String, String), Finding> {
     }
 }
 
-fn anchor(path: &Path, keys: &[VerifyingKey]) -> Result<Checkpoint, Finding> {
+fn policy(path: &Path) -> Result<Policy, Finding> {
     let (name, text) = read(path)?;
+    Policy::parse(text.as_bytes()).map_err(|error| Finding::unreadable(&name, &error))
+}
+
+fn anchor(
+    path: &Path,
+    keys: &[VerifyingKey],
+    policy: Option<&Policy>,
+) -> Result<Checkpoint, Finding> {
+    let (name, text) = read(path)?;
+    if let Some(policy) = policy {
+        let note = Note::parse(&text).map_err(|error| Finding::unreadable(&name, &error))?;
+        if policy.is_cosigned(&note) != Ok(true) {
+            let text = format!("tampered: {name}: too few witnesses cosigned this anchor\n");
+            return Err(Finding::new(1, text));
+        }
+    }
     Checkpoint::open(&text, keys).map_err(|error| match error {
         CheckpointError::Signature => Finding::new(
             1,
@@ -124,6 +145,18 @@ fn describe(report: &Report, is_anchored: bool) -> Finding {
     for rest in &report.unanchored {
         let (from, to) = (rest.indexes.start, rest.indexes.end.saturating_sub(1));
         text.push_str(&format!("not anchored: {}#{from} to {to}\n", rest.log));
+    }
+    if let Some(follows) = &report.follows {
+        let kept = report.sealed.len();
+        text.push_str(&format!(
+            "follows a log that was given up: statement {follows}, {kept} kept here\n"
+        ));
+    }
+    for gone in &report.pruned {
+        let (log, entries) = (gone.log, gone.entries);
+        text.push_str(&format!(
+            "pruned, as the log accounts for: {entries} entries of {log}\n"
+        ));
     }
     if report.spooled > 0 {
         text.push_str(&format!("waiting in the spool: {}\n", report.spooled));

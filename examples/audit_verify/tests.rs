@@ -77,13 +77,15 @@ async fn a_log_rewritten_whole_is_caught_by_one_anchor_and_by_nothing_without() 
     fs::copy(log.join("checkpoint"), &kept).unwrap();
     let anchor = ["--anchor", text(&kept)];
 
-    // With the real key, and under a key of the forger's own.
+    // With the real key, and under a key of the forger's own; and with a state that knows of nothing.
     for forget_key in [false, true] {
-        fs::remove_dir_all(&log).unwrap();
-        if forget_key {
-            fs::remove_file(data.join("keys/audit.key")).unwrap();
+        let forged = home.path().join(format!("forged-{forget_key}"));
+        if !forget_key {
+            fs::create_dir_all(forged.join("keys")).unwrap();
+            let key = "keys/audit.key";
+            fs::copy(data.join(key), forged.join(key)).unwrap();
         }
-        written(&data).await;
+        let (log, _) = written(&forged).await;
         let dir = text(&log);
         assert_eq!(found(&[dir]).code, 3);
         let caught = found(&[dir, anchor[0], anchor[1]]);
@@ -117,6 +119,57 @@ async fn a_proof_of_one_entry_holds_without_the_log_and_for_that_entry_only() {
     assert_eq!(found(&words).code, 2);
 }
 
+#[tokio::test]
+async fn a_policy_believes_no_anchor_that_its_witnesses_did_not_cosign() {
+    let home = tempfile::tempdir().unwrap();
+    let (log, _) = written(&home.path().join("data")).await;
+    let (kept, rules) = (home.path().join("kept"), home.path().join("policy"));
+    let witness = "w+790f262a+BA7wZRoVJP8EnHWj9Og9GvhEkCw2wEVMFtdPKdGfgTc0";
+    fs::copy(log.join("checkpoint"), &kept).unwrap();
+    let words = [
+        text(&log),
+        "--anchor",
+        text(&kept),
+        "--policy",
+        text(&rules),
+    ];
+    for (policy, code) in [
+        (format!("witness w {witness}\nquorum w\n"), 1),
+        ("quorum none\n".to_owned(), 0),
+        ("nonsense\n".to_owned(), 2),
+    ] {
+        fs::write(&rules, policy).unwrap();
+        let found = found(&words);
+        assert_eq!(found.code, code, "{found:?}");
+    }
+}
+
+#[test]
+fn a_disclosed_field_is_printed_if_its_entry_commits_to_it() {
+    const FILE: &str = include_str!("data/field.disclosure");
+    const KEY: &str =
+        "eonpro/audit/directory+782447dd+ARNTWx84RPIRdC6+UP46bnS+l8y4758faVyHUdUhGKoO";
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("field.disclosure");
+    let words = ["--proof", text(&file), "--key", KEY];
+    fs::write(&file, FILE).unwrap();
+    let holds = found(&words);
+    assert_eq!(holds.code, 0, "{holds:?}");
+    let field = "description: to Dr. Babbage, 5 Devonshire Street\n";
+    assert!(holds.text.ends_with(field), "{holds:?}");
+
+    for (from, to, code) in [
+        ("field description", "field recipient_name", 1),
+        ("value dG8", "value dG9", 1),
+        ("index 1\n", "index 0\n", 1),
+        ("salt 8", "salt", 2),
+    ] {
+        assert!(FILE.contains(from));
+        fs::write(&file, FILE.replacen(from, to, 1)).unwrap();
+        assert_eq!(found(&words).code, code, "{from}");
+    }
+}
+
 #[test]
 fn wrong_arguments_are_told() {
     for (words, told) in [
@@ -125,6 +178,7 @@ fn wrong_arguments_are_told() {
         (&["--proof", "a"], "--proof needs a --key"),
         (&["a", "--anchor"], "--anchor needs a value"),
         (&["a", "--key", "x"], "--key takes name+id+base64"),
+        (&["a", "--policy", "b"], "--policy needs an --anchor"),
         (&["a", "--help"], "unknown option --help"),
     ] {
         let error = Args::parse(words.iter().map(Into::into)).unwrap_err();

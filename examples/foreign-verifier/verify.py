@@ -3,7 +3,8 @@
 DIR holds the logs as tiles and bundles below eonpro/audit/. VKEY is the verifier key of the directory log; the public
 key in it signs every log, each under its own origin as the key's name. Verified are the directory log and then each
 log that it names: the signed checkpoint, the tiles from the root down, the bundles against the tiles, every signed head
-against the tree that it names, and the chain of the entries.
+against the tree that it names, and the chain of the entries. Bundles of pruned entries may be gone if a later entry of
+the log says so; their hashes are verified all the same.
 
 Exit code 0: all of it verifies; a line per log says how many entries it has.
 Exit code 1: something does not; one line names the first bad file, relative to DIR.
@@ -46,6 +47,13 @@ class Tampered(Exception):
 
     def __init__(self, path, reason):
         super().__init__(f"{path}: {reason}")
+
+
+class Missing(Tampered):
+    """A file is not there."""
+
+    def __init__(self, path):
+        super().__init__(path, "missing")
 
 
 class Head(NamedTuple):
@@ -178,7 +186,7 @@ class Log:
                     raise Tampered(path, "not a regular file")
                 data = stream.read(limit + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise Tampered(path, "missing") from None
+            raise Missing(path) from None
         if len(data) > limit:
             raise Tampered(path, "too long")
         return data
@@ -246,6 +254,7 @@ class Log:
     def entries(self, head, signed):
         """Yields (path of the bundle, entry, leaf hash) for each entry once it is verified.
 
+        Where a full bundle is missing the entries are None: whoever calls knows whether they may be.
         `signed` maps sizes to (root, path of the file that says so); these heads are verified in passing.
         """
         levels = self.partial_tiles(head)
@@ -270,8 +279,14 @@ class Log:
                         raise Tampered(path, f"the root of {self.origin} at size {size} is another")
                 if hashes:
                     path = self.path("entries", number, len(hashes))
-                    for entry, expected in zip(self.bundle(number, len(hashes)), hashes):
-                        if leaf_hash(entry) != expected:
+                    try:
+                        bundle = self.bundle(number, len(hashes))
+                    except Missing:
+                        if number == full:
+                            raise
+                        bundle = [None] * WIDTH
+                    for entry, expected in zip(bundle, hashes):
+                        if entry is not None and leaf_hash(entry) != expected:
                             raise Tampered(path, "an entry is not the one in the tree")
                         yield path, entry, expected
 
@@ -283,6 +298,8 @@ def verify_directory(log, head, public):
     """For each log that the directory log names: its last head, and all its heads as `Log.entries` wants them."""
     last, signed = {}, {}
     for path, entry, _ in log.entries(head, {}):
+        if entry is None:
+            raise Missing(path)
         try:
             named = open_checkpoint(entry, public)
             require(named.origin != DIRECTORY, "the directory log names itself")
@@ -296,10 +313,18 @@ def verify_directory(log, head, public):
 
 
 def verify_chain(log, head, signed):
-    """Verifies the entries of a log other than the directory log."""
+    """Verifies the entries of a log other than the directory log, and returns how many are no longer there.
+
+    A bundle may be gone if it ends at or before the minimum index that an AUD-009 of this log names.
+    """
     tenant = TENANT.fullmatch(log.origin)
     previous, recorded = sha256(log.origin.encode()).digest(), b""
-    for path, entry, entry_hash in log.entries(head, signed):
+    gone, minimum = {}, 0
+    for index, (path, entry, entry_hash) in enumerate(log.entries(head, signed)):
+        if entry is None:
+            gone[path] = index + 1
+            previous = entry_hash
+            continue
         time = entry[93:123]
         beginning = b'{"v":1,"prev":"%s","recorded":"%s",' % (previous.hex().encode(), time)
         if not entry.startswith(beginning) or not TIME.fullmatch(time):
@@ -312,22 +337,27 @@ def verify_chain(log, head, signed):
             raise Tampered(path, "an entry is not JSON") from None
         if tenant and members.get("tenant") != tenant[1]:
             raise Tampered(path, "an entry of another tenant")
+        if members.get("code") == "AUD-009":
+            minimum = max(minimum, members["fields"]["minimum_index"])
         previous, recorded = entry_hash, time
+    for path, end in gone.items():
+        if end > minimum:
+            raise Missing(path)
+    return len(gone) * WIDTH
 
 
 def verify(base, public):
-    """Verifies all logs and returns their heads, the directory log's first."""
+    """Verifies all logs and returns their heads and how many entries are gone, the directory log's first."""
     names = sorted(os.listdir(os.path.join(base, AUDIT)))
     directory = Log(base, DIRECTORY)
-    heads = [directory.head(public)]
-    last, signed = verify_directory(directory, heads[0], public)
+    heads = [(directory.head(public), 0)]
+    last, signed = verify_directory(directory, heads[0][0], public)
     for origin, named in last.items():
         log = Log(base, origin)
         head = log.head(public)
         if head != named:
             raise Tampered(f"{origin}/checkpoint", "not the last head that the directory log has of it")
-        verify_chain(log, head, signed[origin])
-        heads.append(head)
+        heads.append((head, verify_chain(log, head, signed[origin])))
     for origin in (f"{AUDIT}/{name}" for name in names):
         if origin not in (DIRECTORY, *last) and os.path.exists(os.path.join(base, origin, "checkpoint")):
             raise Tampered(f"{ascii(origin)[1:-1]}/checkpoint", "the directory log does not name this log")
@@ -347,8 +377,9 @@ def main():
     except (OSError, ValueError) as error:
         print(f"verify.py: {ascii(str(error))[1:-1]}", file=sys.stderr)
         return 2
-    for head in heads:
-        print(f"{head.origin}: {head.size} entries verified")
+    for head, gone in heads:
+        rest = f", {gone} no longer published" if gone else ""
+        print(f"{head.origin}: {head.size - gone} entries verified{rest}")
     return 0
 
 

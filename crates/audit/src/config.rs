@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::checkpoint::VerifyingKey;
 use crate::error::AuditError;
 use crate::segment::MAX_PAYLOAD;
+use crate::witness::Witnesses;
 
 const MIB: usize = 1024 * 1024;
 const GIB: usize = 1024 * MIB;
 const MAX_ENTRIES: usize = 1 << 20;
+const MAX_HITS: usize = 1_000;
 
 /// How the embedded log behaves. The defaults suit a server; tests make the files smaller.
 #[non_exhaustive]
@@ -38,14 +40,25 @@ pub struct AuditConfig {
     pub checkpoint_every: u64,
     /// How many entries one `read` returns.
     pub read_limit: usize,
+    /// How many hits one page of a `query` has at most. At most 1,000.
+    pub query_limit: usize,
+    /// How many entries or index steps one page of a `query` looks at, at most.
+    pub query_steps: usize,
     /// How many alerts may wait for their sink; more are dropped and counted.
     pub alert_queue: usize,
     /// How long `close` waits for alerts to be delivered.
     pub alert_drain: Duration,
     /// How many entries the spool may hold.
     pub spool_entries: usize,
+    /// How many patients are kept at hand, with their keys: about 500 bytes each.
+    pub subject_cache: usize,
+    /// How long a patient is kept at hand before their record is read again: so long another process may
+    /// go on with a patient who was shredded.
+    pub subject_ttl: Duration,
     /// Keys that signed earlier checkpoints. The signer's own key is always accepted.
     pub previous_keys: Vec<VerifyingKey>,
+    /// Who cosigns the heads of the directory log, if somebody does.
+    pub witnesses: Option<Witnesses>,
 }
 
 impl Default for AuditConfig {
@@ -62,10 +75,15 @@ impl Default for AuditConfig {
             max_logs: 65_536,
             checkpoint_every: 10_000,
             read_limit: 4_096,
+            query_limit: MAX_HITS,
+            query_steps: 16_384,
             alert_queue: 1_024,
             alert_drain: Duration::from_secs(5),
             spool_entries: 10_000,
+            subject_cache: 16_384,
+            subject_ttl: Duration::from_secs(60),
             previous_keys: Vec::new(),
+            witnesses: None,
         }
     }
 }
@@ -87,8 +105,12 @@ impl AuditConfig {
             "queue_entries, batch_entries and alert_queue are above zero"
         } else if self.queue_entries > MAX_ENTRIES || self.batch_entries > MAX_ENTRIES {
             "queue_entries and batch_entries are at most 1,048,576"
+        } else if self.subject_cache > MAX_ENTRIES {
+            "subject_cache is at most 1,048,576"
         } else if self.alert_queue > MAX_ENTRIES {
             "alert_queue is at most 1,048,576"
+        } else if !(1..=MAX_HITS).contains(&self.query_limit) || self.query_steps == 0 {
+            "query_limit is 1 to 1,000, and query_steps is above zero"
         } else if self.spool_entries.saturating_add(self.batch_entries) > self.recent_ids {
             "recent_ids is at least spool_entries and batch_entries together, so that repeats fold"
         } else {

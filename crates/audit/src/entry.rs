@@ -11,28 +11,41 @@ use eonpro_core::event::{Event, FieldValue, ObjectRef};
 use eonpro_core::id::TenantId;
 use eonpro_core::identity::Aal;
 use eonpro_core::phi::{Cell, Column, Row, Table};
-use eonpro_core::port::{KeyPurpose, SealScope, Sealer};
+use eonpro_core::port::{KeyPurpose, KeyValue, Sealer};
 use eonpro_core::scope::{Authority, Standing};
+use eonpro_core::time::SharedClock;
 
+use crate::commitment::{self, Salted};
+use crate::config::AuditConfig;
 use crate::error::AuditError;
 use crate::log_id::LogId;
 use crate::segment::MAX_PAYLOAD;
+use crate::subjects::{Known, Naming, SubjectVault};
 use crate::wire::{self, Entry, EntryActor, EntryValue, HEAD_BYTES};
 
 const TABLE: Table = Table::new("audit");
 
-/// Builds leaves; seals what must be sealed under the keys of the entry's log.
+/// Builds leaves; seals what must be sealed under the key of the one patient concerned, or else under the
+/// keys of the entry's log.
 #[derive(Debug)]
 pub struct LeafBuilder {
-    pub(crate) sealer: Arc<dyn Sealer>,
-    pub(crate) authority: Authority,
+    pub(crate) subjects: SubjectVault,
 }
 
 impl LeafBuilder {
-    /// Seals through `sealer`, for tenants whatever their standing by `authority`.
+    /// Seals through `sealer`, for tenants whatever their standing by `authority`. `state` knows the patients:
+    /// every process that appends to the same log must share it.
     #[must_use]
-    pub fn new(sealer: Arc<dyn Sealer>, authority: Authority) -> Self {
-        Self { sealer, authority }
+    pub fn new(
+        sealer: Arc<dyn Sealer>,
+        authority: Authority,
+        state: Arc<dyn KeyValue>,
+        clock: SharedClock,
+        config: &AuditConfig,
+    ) -> Self {
+        Self {
+            subjects: SubjectVault::new(sealer, authority, state, clock, config),
+        }
     }
 
     /// `cx` bound to `tenant`, to record an event of audit's own there. It yields no scope.
@@ -43,23 +56,32 @@ impl LeafBuilder {
             standing: Standing::Suspended,
             epoch: 0,
         };
-        self.authority.bind(cx, binding)
+        self.subjects.authority.bind(cx, binding)
     }
 
     /// The leaf of `event` without its head.
     ///
     /// # Errors
-    /// [`AuditError::TooLarge`], [`AuditError::Seal`], [`AuditError::FieldName`]. Cancel-safe.
+    /// [`AuditError::TooLarge`], [`AuditError::Seal`], [`AuditError::Subject`], [`AuditError::FieldName`].
+    /// Cancel-safe.
     pub async fn tail(
         &self,
         log: &LogId,
         cx: &RequestContext,
         event: &Event,
     ) -> Result<Vec<u8>, AuditError> {
-        let mut entry = describe(cx, event);
+        let naming = self.subjects.naming(log, event).await?;
+        let mut entry = describe(cx, event, &naming);
+        let only = naming.only();
         for (name, value) in event.sealed_fields() {
-            let sealed = self.seal(log, event, name, value.expose()).await?;
+            let salted = Salted::new(value.expose())?;
+            let sealed = self.seal(log, event, name, only, &salted).await?;
             entry.sealed.insert((*name).to_owned(), sealed);
+            let commitment = commitment::written(&salted.commitment(name));
+            entry.commit.insert((*name).to_owned(), commitment);
+        }
+        if !entry.sealed.is_empty() {
+            entry.subject = only.map(|known| known.pseudonym.to_string());
         }
         let tail = wire::tail(&entry).map_err(|_| AuditError::FieldName)?;
         if HEAD_BYTES + tail.len() > MAX_PAYLOAD {
@@ -73,30 +95,37 @@ impl LeafBuilder {
         log: &LogId,
         event: &Event,
         name: &'static str,
-        value: &str,
+        only: Option<&Known>,
+        salted: &Salted,
     ) -> Result<String, AuditError> {
-        let plain = name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let id = event.id().uuid();
-        let row = Row::named(id.as_bytes()).ok_or(AuditError::FieldName)?;
-        if !plain || name.is_empty() || name.len() > 64 {
-            return Err(AuditError::FieldName);
-        }
-        let cell = Cell::new(TABLE, Column::new(name), row);
-        let scope = match log {
-            LogId::Tenant(tenant) => SealScope::of_tenant(&self.authority, *tenant),
-            LogId::System | LogId::Directory => SealScope::System,
+        let cell = cell(name, id.as_bytes())?;
+        let plaintext = salted.plaintext();
+        let sealed = match only {
+            Some(known) => known.key.seal(&cell, &plaintext)?,
+            None => {
+                let (sealer, scope) = (&self.subjects.sealer, self.subjects.scope(log));
+                let sealing = sealer.seal(scope, KeyPurpose::AUDIT, &cell, &plaintext);
+                sealing.await?
+            }
         };
-        let sealed = self
-            .sealer
-            .seal(scope, KeyPurpose::AUDIT, &cell, value.as_bytes())
-            .await?;
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
 }
 
-fn describe(cx: &RequestContext, event: &Event) -> Entry {
+/// Where the sealed field `name` of the event `id` belongs.
+pub(crate) fn cell<'a>(name: &'static str, id: &'a [u8; 16]) -> Result<Cell<'a>, AuditError> {
+    let plain = name
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    if !plain || name.is_empty() || name.len() > 64 {
+        return Err(AuditError::FieldName);
+    }
+    let row = Row::named(id).ok_or(AuditError::FieldName)?;
+    Ok(Cell::new(TABLE, Column::new(name), row))
+}
+
+fn describe(cx: &RequestContext, event: &Event, naming: &Naming) -> Entry {
     let kind = event.kind();
     let actor = cx.actor();
     Entry {
@@ -108,7 +137,8 @@ fn describe(cx: &RequestContext, event: &Event) -> Entry {
         tenant: cx.tenant().map(|tenant| tenant.id.to_string()),
         actor: EntryActor {
             kind: actor.kind.as_str().to_owned(),
-            id: actor.id.to_string(),
+            // A patient may act, in a portal.
+            id: naming.of(actor.id.to_string()),
             roles: actor.roles.iter().map(|role| role.to_string()).collect(),
             session: actor.session.map(|session| session.to_string()),
         },
@@ -125,14 +155,17 @@ fn describe(cx: &RequestContext, event: &Event) -> Entry {
         fields: event
             .fields()
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), clear(value)))
+            .map(|(name, value)| ((*name).to_owned(), clear(value, naming)))
             .collect(),
+        subject: None,
         sealed: BTreeMap::new(),
+        commit: BTreeMap::new(),
     }
 }
 
-fn clear(value: &FieldValue) -> EntryValue {
-    let text = |text: &dyn std::fmt::Display| EntryValue::Text(text.to_string());
+fn clear(value: &FieldValue, naming: &Naming) -> EntryValue {
+    let named = |text: &dyn std::fmt::Display| naming.of(text.to_string());
+    let text = |text: &dyn std::fmt::Display| EntryValue::Text(named(text));
     match value {
         FieldValue::Subject(id) => text(id),
         FieldValue::Actor(id) => text(id),
@@ -143,21 +176,21 @@ fn clear(value: &FieldValue) -> EntryValue {
         FieldValue::Digest(digest) => text(digest),
         FieldValue::Address(address) => text(address),
         FieldValue::Codes(codes) => {
-            EntryValue::Texts(codes.iter().map(ToString::to_string).collect())
+            EntryValue::Texts(codes.iter().map(|code| named(code)).collect())
         }
         FieldValue::Count(count) => EntryValue::Count(*count),
         FieldValue::Flag(flag) => EntryValue::Flag(*flag),
-        FieldValue::Object(object) => EntryValue::Object(parts(object)),
+        FieldValue::Object(object) => EntryValue::Object(parts(object, naming)),
     }
 }
 
-fn parts(object: &ObjectRef) -> BTreeMap<String, String> {
+fn parts(object: &ObjectRef, naming: &Naming) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::from([
-        ("kind".to_owned(), object.kind.to_string()),
-        ("id".to_owned(), object.id.to_string()),
+        ("kind".to_owned(), naming.of(object.kind.to_string())),
+        ("id".to_owned(), naming.of(object.id.to_string())),
     ]);
     if let Some(version) = object.version {
-        parts.insert("version".to_owned(), version.to_string());
+        parts.insert("version".to_owned(), naming.of(version.to_string()));
     }
     parts
 }

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use eonpro_core::error::{Classify, ErrorKind, Source, Status};
-use eonpro_core::port::{SealError, SignError};
+use eonpro_core::event::Code;
+use eonpro_core::port::{KvError, SealError, SignError};
 
 use crate::fault::VerifyError;
+use crate::head::HeadConflict;
+use crate::merkle::ProofError;
+use crate::retention::{HoldError, PruneRefusal};
 
 /// Whether a failed append may have left its entry in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,12 +86,28 @@ pub enum AuditError {
     /// Another writer holds the directory.
     #[error("audit log is locked by another writer")]
     Locked,
+    /// The log verifies, or a plain opening recovers it: it is not sealed.
+    #[error("audit log is sound and is not sealed")]
+    Sound,
     /// The configuration is outside its limits.
     #[error("audit configuration is refused: {0}")]
     Config(&'static str),
     /// The bytes on disk are not what was written and signed.
     #[error("audit log is corrupt: {0}")]
     Corrupt(#[from] VerifyError),
+    /// The directory is behind a head that was kept elsewhere: it was put back to an older state.
+    /// Nothing was written.
+    #[error("audit log was put back to an older state: {0}")]
+    RolledBack(Box<HeadConflict>),
+    /// Another log than this one was signed as ours. Nothing was written.
+    #[error("another audit log was signed as this one: {0}")]
+    Fork(Box<HeadConflict>),
+    /// The store of the last signed head is out of reach. Nothing was signed.
+    #[error("store of the last signed head is out of reach")]
+    HeadStore(#[source] KvError),
+    /// What is stored as the last signed head is none, or no known key signed it.
+    #[error("stored head of the audit log is malformed or of an unknown key")]
+    HeadMalformed,
     /// A field could not be sealed. Nothing was written.
     #[error("audit field could not be sealed")]
     Seal(#[from] SealError),
@@ -97,15 +117,48 @@ pub enum AuditError {
     /// A checkpoint could not be signed.
     #[error("audit checkpoint could not be signed")]
     Sign(#[from] SignError),
+    /// The legal holds could not be read or changed. Nothing is pruned then.
+    #[error("legal hold failed")]
+    Hold(#[from] HoldError),
+    /// Nothing was pruned.
+    #[error("pruning was refused: {0}")]
+    Refused(#[from] PruneRefusal),
     /// The spool is full or failed. Nothing was written.
     #[error("audit spool failed")]
     Spool(#[source] Source),
     /// The file system failed outside of an append.
     #[error("audit storage failed")]
     Io(#[from] std::io::Error),
+    /// The index could not be used. Entries and proofs are not touched by that: it is built anew.
+    #[error("audit index failed")]
+    Index(#[source] Source),
+    /// There is no such proof: the tree is empty, larger than the last signed one, or has no such leaf.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// A thread or task of the log ended too early.
     #[error("audit worker ended early")]
     WorkerLost,
+    /// The record of a patient could not be read or written. Nothing was written to the log.
+    #[error("audit subject's record is out of reach")]
+    Subject(#[from] KvError),
+    /// The operating system gave no random bits. Nothing was written.
+    #[error("no random bits for an audit entry")]
+    NoRandomness,
+    /// What a sealed field opened to is not what its entry commits to.
+    #[error("audit field is not what its entry commits to")]
+    Commitment,
+    /// The entry is malformed, or is not the one that stands in this log.
+    #[error("audit entry is not one of this log")]
+    NotTheEntry,
+    /// The entry has no such sealed field, or its patient was shredded.
+    #[error("audit field is not there any more")]
+    NoField,
+    /// The patient's data must be kept, which the log has recorded (DISC-008).
+    #[error("erasure is refused: {0} obliges to keep the data")]
+    Kept(Code),
+    /// Whether the data must be kept could not be found out. Nothing was erased.
+    #[error("whether data must be kept could not be checked")]
+    ErasureCheck(#[source] Source),
 }
 
 impl AuditError {
@@ -142,25 +195,45 @@ impl Classify for AuditError {
             | Self::InDoubt(_)
             | Self::Spool(_)
             | Self::Io(_)
+            | Self::Index(_)
             | Self::WorkerLost => ErrorKind::Unavailable,
+            Self::Proof(_) => ErrorKind::NotFound,
             Self::TooLarge | Self::Batch(_) | Self::TooManyLogs => ErrorKind::InvalidInput,
             Self::Denied => ErrorKind::PermissionDenied,
-            Self::Locked => ErrorKind::Conflict,
+            Self::Locked | Self::Sound => ErrorKind::Conflict,
             Self::Config(_) => ErrorKind::Config,
-            Self::Corrupt(_) => ErrorKind::Integrity,
+            Self::Corrupt(_) | Self::RolledBack(_) | Self::Fork(_) | Self::HeadMalformed => {
+                ErrorKind::Integrity
+            }
+            Self::HeadStore(error) => error.kind(),
+            Self::Hold(error) => error.kind(),
+            Self::Refused(PruneRefusal::Approvals) => ErrorKind::PermissionDenied,
+            Self::Refused(_) => ErrorKind::Conflict,
             Self::FieldName => ErrorKind::Internal,
             Self::Seal(error) => error.kind(),
             Self::Sign(error) => error.kind(),
+            Self::Subject(error) => error.kind(),
+            Self::NoRandomness | Self::ErasureCheck(_) => ErrorKind::Unavailable,
+            Self::Commitment | Self::NotTheEntry => ErrorKind::Integrity,
+            Self::NoField => ErrorKind::NotFound,
+            Self::Kept(_) => ErrorKind::PermissionDenied,
         }
     }
 
     fn status(&self) -> Status {
         match self {
-            Self::Overloaded { .. } | Self::NoRoom(_) | Self::Sign(_) => Status::Temporary,
-            Self::Backend(_) | Self::InDoubt(_) => Status::Temporary,
+            Self::Overloaded { .. }
+            | Self::NoRoom(_)
+            | Self::Backend(_)
+            | Self::InDoubt(_)
+            | Self::Index(_)
+            | Self::Sign(_)
+            | Self::HeadStore(_) => Status::Temporary,
             Self::Closed | Self::Poisoned | Self::Down | Self::WorkerLost => Status::Persistent,
             Self::Spool(_) | Self::Io(_) => Status::Persistent,
             Self::Seal(error) => error.status(),
+            Self::Hold(error) => error.status(),
+            Self::Subject(error) => error.status(),
             _ => Status::Permanent,
         }
     }

@@ -1,18 +1,25 @@
-//! What audit records of itself: AUD-001 recording started, AUD-005 integrity verified, AUD-006 it
-//! failed, AUD-011 an unfinished tail was dropped, SEC-001 an alert was raised.
+//! What audit records of itself: AUD-001 recording started, AUD-003 the trail was viewed, AUD-005 integrity
+//! verified, AUD-006 it failed, AUD-007 witnesses cosigned, AUD-008 somebody knows another log, AUD-009
+//! entries are pruned, AUD-010 a legal hold was changed, AUD-011 an unfinished tail was dropped, SEC-001 an
+//! alert was raised.
 //!
-//! They go straight into the log and never over the required lane. AUD-002 (stopped), AUD-003 (the
-//! trail was viewed), AUD-007 and AUD-008 (anchors) are not emitted yet.
+//! They go straight into the log and never over the required lane.
 
-use eonpro_core::event::Code;
 use eonpro_core::event::catalogue::{audit, security};
+use eonpro_core::event::{Code, Digest};
+use eonpro_core::id::ActorId;
 use eonpro_core::port::Alert;
 
 use crate::checkpoint::Checkpoint;
 use crate::fault::{Fault, Place, VerifyError};
+use crate::head::HeadConflict;
+use crate::sealed::Statement;
 use crate::verify::Report;
 
 const VERIFIER: Code = Code::constant(concat!("eonpro-audit/", env!("CARGO_PKG_VERSION")));
+
+/// The rule of the alert that no quorum of witnesses cosigns.
+pub(crate) const OVERDUE: Code = Code::constant("audit.witness.overdue");
 
 fn code(text: String) -> Code {
     Code::new(text).unwrap_or(Code::constant("unnamed"))
@@ -25,6 +32,15 @@ pub fn started(head: &Checkpoint) -> audit::RecordingStarted {
         log_origin: code(head.log.to_string()),
         tree_size: head.size,
         root: head.root,
+    }
+}
+
+/// AUD-003: `rows` entries, which concern `patients`, are about to be shown to whoever asked for `filter`.
+pub(crate) fn viewed(filter: String, rows: u64, patients: u64) -> audit::LogViewed {
+    audit::LogViewed {
+        filter: filter.into(),
+        rows,
+        patients,
     }
 }
 
@@ -41,10 +57,9 @@ pub fn verified(report: &Report) -> audit::IntegrityVerified {
     }
 }
 
-/// AUD-006: verification failed.
-#[must_use]
-pub fn failed(error: &VerifyError) -> audit::IntegrityFailed {
-    let kind = match error {
+/// What is wrong, in one word of AUD-006.
+pub(crate) fn kind_of(error: &VerifyError) -> &'static str {
+    match error {
         VerifyError::Tampered { fault, .. } => match fault {
             Fault::Root => "root",
             Fault::Signature | Fault::Checkpoint => "signature",
@@ -52,9 +67,34 @@ pub fn failed(error: &VerifyError) -> audit::IntegrityFailed {
             _ => "leaf",
         },
         _ => "leaf",
-    };
+    }
+}
+
+/// AUD-006: the log that this one follows was sealed because it does not verify. `index` and `expected` are
+/// size and root of its last signed head, `found` is the digest of its statement.
+pub(crate) fn sealed(statement: &Statement) -> audit::IntegrityFailed {
     audit::IntegrityFailed {
-        kind: Code::constant(kind),
+        kind: code(statement.kind.clone()),
+        index: statement.head.map_or(0, |head| head.size),
+        expected: statement.head.map(|head| head.root),
+        found: Some(statement.digest()),
+    }
+}
+
+/// AUD-002: the sealed log records no more.
+pub(crate) fn stopped(statement: &Statement, by: ActorId, reason: Code) -> audit::RecordingStopped {
+    audit::RecordingStopped {
+        by,
+        reason,
+        last_index: statement.head.map_or(0, |head| head.size.saturating_sub(1)),
+    }
+}
+
+/// AUD-006: verification failed.
+#[must_use]
+pub fn failed(error: &VerifyError) -> audit::IntegrityFailed {
+    audit::IntegrityFailed {
+        kind: Code::constant(kind_of(error)),
         index: match error.place() {
             Some(Place::Entry { index, .. }) => *index,
             Some(Place::File { offset, .. }) => *offset,
@@ -62,6 +102,28 @@ pub fn failed(error: &VerifyError) -> audit::IntegrityFailed {
         },
         expected: None,
         found: None,
+    }
+}
+
+/// AUD-007: a quorum of witnesses cosigned `head`; the receipt is the note with their lines.
+pub(crate) fn anchored(head: &Checkpoint, receipt: Digest) -> audit::CheckpointAnchored {
+    audit::CheckpointAnchored {
+        tree_size: head.size,
+        root: head.root,
+        anchor: Code::constant("witness"),
+        receipt,
+    }
+}
+
+/// AUD-008: somebody outside of the directory knows another log than ours. A root that was not told is
+/// all zeros.
+pub(crate) fn conflict(conflict: &HeadConflict) -> audit::WitnessConflict {
+    audit::WitnessConflict {
+        witness: code(conflict.keeper.to_string()),
+        witness_size: conflict.kept_size,
+        witness_root: conflict.kept_root.unwrap_or(Digest::from_bytes([0; 32])),
+        own_size: conflict.own.size,
+        own_root: conflict.own.root,
     }
 }
 

@@ -64,6 +64,10 @@ pub enum Fault {
     /// A batch's count is wrong, or it does not continue the chain of hashes over all batches.
     #[error("batch does not continue the chain")]
     Batch,
+    /// Behind the last batch of a segment that another one follows there is something, and that one does
+    /// not say that it was given up after a failed write.
+    #[error("something stands behind the end of the segment")]
+    Tail,
     /// A log is declared twice, or an entry names no declared log.
     #[error("log is not declared as it must be")]
     Declaration,
@@ -103,6 +107,16 @@ pub enum Fault {
     /// A file does not belong here.
     #[error("file does not belong here")]
     Stray,
+    /// An entry is marked as pruned that may not be, or that no signed record (AUD-009) accounts for; or
+    /// the file of what is being pruned is damaged.
+    #[error("entry was pruned without a record of it, or where none may be")]
+    Pruned,
+    /// A sealed log, or its statement, is not what was sealed.
+    #[error("sealed log is not what was sealed")]
+    Sealed,
+    /// The log is being sealed: `EmbeddedAudit::seal_and_continue` did not come to its end. Repeat it.
+    #[error("sealing was begun and did not come to its end")]
+    Sealing,
     /// A spooled entry is damaged, or belongs to another log than it says.
     #[error("spooled entry is damaged or misplaced")]
     Spool,

@@ -9,7 +9,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::replay::LogState;
-use crate::segment::{self, End, HEADER_BYTES, Header, Kind, push_frame};
+use crate::segment::{self, End, HEADER_BYTES, Header, Kind, Tail, push_frame};
 use crate::verify::verify;
 use crate::wire;
 
@@ -50,6 +50,8 @@ impl Forger {
             first_batch: 0,
             chain: segment::genesis(),
             previous_end: 0,
+            previous_tail: Tail::Zeros,
+            follows: None,
         };
         Self {
             bytes: header.encode().to_vec(),

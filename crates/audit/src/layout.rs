@@ -1,14 +1,20 @@
 //! The files of a log directory: where they are, what they are called, how they are read.
 //!
-//! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`, and
-//! `torn/` with what recoveries dropped. Names ending in `.tmp` are leftovers of a crash.
+//! `LOCK`, `checkpoint` (the directory log's signed head), `keys` (who signs, as the log says), `wal/<ten digits>.wal`, `spool`,
+//! `torn/` with what recoveries dropped, `pruning` while entries are being pruned, and `sealed/` with logs
+//! that were given up. `index/` is derived from the others. Names ending in `.tmp` are leftovers of a crash.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::fault::{Fault, Place, VerifyError};
+use crate::sealed::{SEALED, SEALING};
 use crate::segment::{HEADER_BYTES, Header};
+use crate::vfs::{self, RealVfs, SharedVfs, Vfs};
+
+pub(crate) use crate::vfs::temporary;
 
 /// The name of the file with the directory log's signed head.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -16,18 +22,59 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const KEYS: &str = "keys";
 /// The name of the file with entries that the log could not take.
 pub(crate) const SPOOL: &str = "spool";
+/// The name of the file that says what is being pruned.
+pub(crate) const PRUNING: &str = "pruning";
+/// The name of the directory with the index, whose contents nobody looks at who verifies.
+pub(crate) const INDEX: &str = "index";
 /// No segment is longer; a longer file is no segment.
 const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 /// No checkpoint file and no file of keys is longer.
 const MAX_SMALL_BYTES: u64 = 64 * 1024;
 
-/// A log directory.
+/// A log directory, and the seam through which it is changed.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout(PathBuf);
+pub(crate) struct Layout(PathBuf, SharedVfs);
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self(root.to_owned())
+        Self::through(root, Arc::new(RealVfs))
+    }
+
+    /// The directory as another seam changes it.
+    pub(crate) fn through(root: &Path, vfs: SharedVfs) -> Self {
+        Self(root.to_owned(), vfs)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where logs lie that were sealed.
+    pub(crate) fn sealed_logs(&self) -> PathBuf {
+        self.0.join(SEALED)
+    }
+
+    pub(crate) fn sealed(&self, number: u64) -> PathBuf {
+        self.sealed_logs().join(number.to_string())
+    }
+
+    /// The statement of a log that is being sealed.
+    pub(crate) fn sealing(&self) -> PathBuf {
+        self.0.join(SEALING)
+    }
+
+    pub(crate) fn vfs(&self) -> &dyn Vfs {
+        &*self.1
+    }
+
+    /// Puts `bytes` at `path`, whole or not at all, durable when it returns.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        vfs::place(self.vfs(), path, bytes).map(drop)
+    }
+
+    /// As the free function, through the seam.
+    pub(crate) fn private_dir(&self, path: &Path) -> io::Result<()> {
+        vfs::private_dir(self.vfs(), path)
     }
 
     /// The name of a segment inside the directory.
@@ -47,6 +94,11 @@ impl Layout {
         self.0.join("torn")
     }
 
+    /// The file of the index, which is no evidence and may be removed while the log is closed.
+    pub(crate) fn index(&self) -> PathBuf {
+        self.0.join(INDEX).join("index.redb")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("LOCK")
     }
@@ -63,10 +115,21 @@ impl Layout {
         self.0.join(SPOOL)
     }
 
+    pub(crate) fn pruning(&self) -> PathBuf {
+        self.0.join(PRUNING)
+    }
+
     /// Creates what is missing of the directories, durably, and closes them to others.
     pub(crate) fn create(&self) -> io::Result<()> {
-        private_dir(&self.0)?;
-        private_dir(&self.wal())
+        self.private_dir(&self.0)?;
+        self.private_dir(&self.wal())
+    }
+
+    /// Makes all names durable: an earlier process may have renamed and then failed to sync.
+    pub(crate) fn sync_names(&self) -> io::Result<()> {
+        vfs::sync_parent(self.vfs(), &self.0)?;
+        self.vfs().sync_dir(&self.0)?;
+        self.vfs().sync_dir(&self.wal())
     }
 
     /// How many segments there are; they are numbered from 1 without gaps.
@@ -109,6 +172,11 @@ impl Layout {
             })
     }
 
+    /// How long a segment's file is.
+    pub(crate) fn length(&self, number: u64) -> Result<u64, VerifyError> {
+        Ok(fs::metadata(self.segment(number))?.len())
+    }
+
     /// The bytes of a segment from `from` up to `until`, or up to its end.
     pub(crate) fn read(
         &self,
@@ -148,8 +216,14 @@ impl Layout {
     pub(crate) fn stray(&self) -> Result<(), VerifyError> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let known = ["LOCK", "wal", "torn", CHECKPOINT, KEYS, SPOOL];
+            let known = [
+                "LOCK", "wal", "torn", SEALED, CHECKPOINT, KEYS, SPOOL, PRUNING, INDEX,
+            ];
             let name = name.to_string_lossy();
+            if name == SEALING {
+                let place = Place::file(SEALING, 0);
+                return Err(VerifyError::tampered(place, Fault::Sealing));
+            }
             if !known.contains(&&*name) && !name.ends_with(".tmp") {
                 let place = Place::file(".", 0);
                 return Err(VerifyError::tampered(place, Fault::Stray));
@@ -190,54 +264,17 @@ pub(crate) fn private() -> OpenOptions {
 /// A directory that only its owner may enter: created durably with what is missing above it, or
 /// closed to others if it is there.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .take_while(|above| !above.as_os_str().is_empty() && !above.is_dir())
-        .collect();
-    for dir in missing.iter().rev() {
-        match fs::create_dir(dir) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
-        sync_parent(dir)?;
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
+    vfs::private_dir(&RealVfs, path)
 }
 
 /// Puts `bytes` at `path`, whole or not at all, durable when it returns.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary(path);
-    let mut file = private()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    sync_parent(path)
-}
-
-/// The name under which a file is written before it gets its own.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    PathBuf::from(name)
+    vfs::place(&RealVfs, path, bytes).map(drop)
 }
 
 /// Makes a name durable, not only the bytes behind it.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)?.sync_all()
+    vfs::sync_parent(&RealVfs, path)
 }
 
 #[cfg(test)]

@@ -27,40 +27,69 @@
 //! ```
 
 mod alert;
+#[cfg(feature = "archive")]
+pub mod archive;
 mod backend;
 mod checkpoint;
+mod commitment;
 mod config;
+mod disclosure;
 mod entry;
+mod erasure;
 mod error;
 mod events;
+mod facts;
 mod fault;
 #[cfg(test)]
 mod forgeries;
+mod head;
 mod hex;
 mod layout;
 mod log_id;
 pub mod merkle;
+mod page;
+mod proving;
 mod publish;
+mod query;
 mod replay;
+mod retention;
 mod scan;
+mod sealed;
 mod segment;
 pub mod sequence;
 mod service;
 mod spool;
+mod subjects;
 pub mod tlog;
+mod trail;
 mod verify;
+mod vfs;
+mod viewing;
 mod walk;
 mod wire;
+mod witness;
 
 pub use alert::alert_for;
-pub use backend::embedded::{AuditParts, EmbeddedAudit};
+pub use backend::embedded::{AuditParts, EmbeddedAudit, Keeps, SealOrder, forget_head};
 pub use backend::key_file::{KeyFileError, KeyFileSigner};
 pub use checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 pub use config::AuditConfig;
+pub use disclosure::{Disclosed, Disclosure, DisclosureError, DisclosureOrder, verify_disclosure};
+pub use erasure::{Erasure, ErasureCheck, ErasureFacts, RetentionDuty, SubjectErased};
 pub use error::{AuditError, BatchFault, Written};
 pub use fault::{Fault, Place, VerifyError};
+pub use head::{HeadConflict, Keeper};
 pub use log_id::LogId;
+pub use page::{Hit, Page, offline_proof};
 pub use publish::{PublishError, Published, prove, publish};
+pub use query::{Effort, Order, Proofs, Query, TraceId};
+pub use retention::{
+    Approvals, Hold, HoldError, HoldId, HoldScope, Holds, LogPlan, PrunePlan, PruneRefusal, Pruned,
+    PrunedLog, RetentionClass, RetentionError, RetentionPolicy,
+};
+pub use sealed::SealedLog;
 pub use service::{AuditLog, DirectoryHead, Receipt, Stats};
-pub use verify::{Report, Unanchored, claimed_keys, verify, verify_anchored};
+pub use subjects::{Pseudonym, Revealed, RevealedField};
+pub use verify::{Report, Unanchored, claimed_keys, followed_keys, verify, verify_anchored};
 pub use wire::{Entry, EntryActor, EntryValue, EntryView, WireError};
+pub use witness::{Witness, WitnessError, Witnesses};

@@ -17,12 +17,13 @@ use crate::fault::VerifyError;
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::merkle::ProofError;
-use crate::replay::{Signed, Taken, directory_leaf};
+use crate::replay::{LeafBytes, Signed, Taken, directory_leaf};
 use crate::segment::FRAME_BYTES;
 use crate::tlog::{
     Bundle, FULL, Note, OfflineProof, OfflineProofError, Tile, TileError, TileHashes,
     TileReadError, TileReader, write_bundle,
 };
+use crate::trail::{KeyChange, Trail};
 use crate::verify::verify_until;
 use crate::walk::{Walk, signed_points};
 
@@ -40,6 +41,9 @@ pub struct Published {
     pub logs: u64,
     /// How many entries they have, as far as they are signed.
     pub entries: u64,
+    /// How many of them are pruned. Their hashes are published; the bundles that they stood in are not,
+    /// and are removed if they were.
+    pub pruned: u64,
     /// How many files were written that were not there.
     pub files: u64,
 }
@@ -63,6 +67,9 @@ pub enum PublishError {
     /// There is no such entry in what was published.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// The bundle that the entry stands in is not there: an entry of it was pruned.
+    #[error("the entries around this one are no longer published")]
+    Pruned,
     /// A proof file of it would be too large.
     #[error(transparent)]
     Offline(#[from] OfflineProofError),
@@ -75,7 +82,7 @@ impl Classify for PublishError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Log(error) => error.kind(),
-            Self::Proof(_) => ErrorKind::NotFound,
+            Self::Proof(_) | Self::Pruned => ErrorKind::NotFound,
             Self::Changed(_) | Self::Checkpoint(_) | Self::Tiles(_) | Self::Offline(_) => {
                 ErrorKind::Integrity
             }
@@ -107,15 +114,15 @@ impl From<TileReadError<io::Error>> for PublishError {
 pub fn publish(dir: &Path, keys: &[VerifyingKey], to: &Path) -> Result<Published, PublishError> {
     let layout = Layout::new(dir);
     layout.segments()?;
-    let (signed, head) = signed_points(&layout, keys, None)?;
+    let (signed, head, trail) = signed_points(&layout, keys, None)?;
     let sizes = signed.sizes_under(&head);
-    let before = published_heads(&sizes, keys, to)?;
+    let before = published_heads(&sizes, trail.keys(), to)?;
     let anchors: Vec<Checkpoint> = before.values().copied().collect();
     verify_until(&layout, keys, None, &anchors)?;
 
     let mut draft = Draft {
         layout: &layout,
-        keys,
+        trail: &trail,
         to,
         sizes: &sizes,
         logs: BTreeMap::new(),
@@ -125,7 +132,7 @@ pub fn publish(dir: &Path, keys: &[VerifyingKey], to: &Path) -> Result<Published
     let nothing = Signed::default();
     Walk::new().advance(&layout, &nothing, None, |segment, taken| {
         if failed.is_ok() {
-            failed = draft.take(taken, Spot::of(segment, taken));
+            failed = draft.take(segment, taken);
         }
     })?;
     failed?;
@@ -142,6 +149,7 @@ pub fn publish(dir: &Path, keys: &[VerifyingKey], to: &Path) -> Result<Published
         files.finish(&layout, &note, before.get(&log))?;
         published.logs += 1;
         published.entries += files.size();
+        published.pruned += files.pruned;
         published.files += files.written;
     }
     Ok(published)
@@ -179,7 +187,7 @@ fn checkpoint(
 /// What is being published.
 struct Draft<'a> {
     layout: &'a Layout,
-    keys: &'a [VerifyingKey],
+    trail: &'a Trail,
     to: &'a Path,
     /// How far each log goes.
     sizes: &'a BTreeMap<LogId, u64>,
@@ -190,24 +198,36 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     /// Takes the next leaf of a log, unless it goes beyond what is signed.
-    fn take(&mut self, taken: &Taken, spot: Spot) -> Result<(), PublishError> {
+    fn take(&mut self, segment: u64, taken: &Taken) -> Result<(), PublishError> {
         let size = self.sizes.get(&taken.log).copied().unwrap_or(0);
         if taken.index >= size {
             return Ok(());
         }
+        let spot = Spot::of(segment, taken);
         if taken.log == LogId::Directory {
             let bytes = spot.read(self.layout)?;
-            let point = directory_leaf(&bytes, taken.index, self.keys)?;
-            if self.sizes.get(&point.log) == Some(&point.size) {
-                let note = String::from_utf8(bytes);
-                let note = note.map_err(|_| CheckpointError::Malformed)?;
-                self.notes.insert(point.log, note);
-            }
+            self.name_head(bytes, taken.index)?;
         }
         let (to, log) = (self.to, taken.log);
         let files = self.logs.entry(log);
         let files = files.or_insert_with(|| LogFiles::new(to, log));
-        files.take(self.layout, taken.leaf, spot)
+        let there = taken.bytes == LeafBytes::There;
+        files.take(self.layout, taken.leaf, there.then_some(spot))
+    }
+}
+
+impl Draft<'_> {
+    /// Keeps a leaf of the directory log that is the last head of a log. A change of keys is none.
+    fn name_head(&mut self, leaf: Vec<u8>, index: u64) -> Result<(), PublishError> {
+        if KeyChange::is_one(&leaf) {
+            return Ok(());
+        }
+        let point = directory_leaf(&leaf, index, &self.trail.at(index))?;
+        if self.sizes.get(&point.log) == Some(&point.size) {
+            let note = String::from_utf8(leaf).map_err(|_| CheckpointError::Malformed)?;
+            self.notes.insert(point.log, note);
+        }
+        Ok(())
     }
 }
 
@@ -236,8 +256,11 @@ impl Spot {
 /// The files of one log as its entries build them up.
 struct LogFiles {
     root: PathBuf,
-    /// The entries of the bundle that is not full yet.
-    entries: Vec<Spot>,
+    /// The entries of the bundle that is not full yet; none where one was pruned.
+    entries: Vec<Option<Spot>>,
+    /// The bundles of which an entry was pruned, and how many entries were.
+    incomplete: Vec<Bundle>,
+    pruned: u64,
     /// The hashes of the tiles that are not full yet, and how many full ones come before, by level.
     levels: [(Vec<Digest>, u64); LEVELS],
     /// Directories in which names are not durable yet.
@@ -250,13 +273,21 @@ impl LogFiles {
         Self {
             root: to.join(log.to_string()),
             entries: Vec::new(),
+            incomplete: Vec::new(),
+            pruned: 0,
             levels: Default::default(),
             unsynced: BTreeSet::new(),
             written: 0,
         }
     }
 
-    fn take(&mut self, layout: &Layout, leaf: Digest, spot: Spot) -> Result<(), PublishError> {
+    fn take(
+        &mut self,
+        layout: &Layout,
+        leaf: Digest,
+        spot: Option<Spot>,
+    ) -> Result<(), PublishError> {
+        self.pruned += u64::from(spot.is_none());
         self.entries.push(spot);
         if self.entries.len() == usize::from(FULL) {
             self.write_bundle(layout)?;
@@ -281,13 +312,17 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Writes the entries at hand as a bundle.
+    /// Writes the entries at hand as a bundle, if all of them are there.
     fn write_bundle(&mut self, layout: &Layout) -> Result<(), PublishError> {
         let before = self.levels.first().map_or(0, |(_, before)| *before);
-        let entries = self.entries.iter().map(|spot| spot.read(layout));
-        let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        let width = u16::try_from(entries.len()).unwrap_or(FULL);
+        let width = u16::try_from(self.entries.len()).unwrap_or(FULL);
         let bundle = Bundle::new(before, width).ok_or(TileError::Length)?;
+        let Some(spots) = self.entries.iter().copied().collect::<Option<Vec<_>>>() else {
+            self.incomplete.push(bundle);
+            return Ok(());
+        };
+        let entries = spots.iter().map(|spot| spot.read(layout));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
         self.write(&bundle.to_string(), &write_bundle(&entries)?)
     }
 
@@ -355,6 +390,9 @@ impl LogFiles {
         if let Some(before) = before {
             self.remove_outgrown(before.size)?;
         }
+        for bundle in &self.incomplete {
+            remove(&self.root.join(bundle.to_string()))?;
+        }
         Ok(())
     }
 
@@ -389,7 +427,8 @@ impl LogFiles {
 /// data: a file that anybody can check later without any of it. Blocks.
 ///
 /// # Errors
-/// [`PublishError::Proof`] if the entry is not there; [`PublishError::Checkpoint`], [`PublishError::Tiles`]
+/// [`PublishError::Proof`] if the entry is not there; [`PublishError::Pruned`] if its bundle is no longer
+/// published; [`PublishError::Checkpoint`], [`PublishError::Tiles`]
 /// if what was published was changed.
 pub fn prove(
     published: &Path,
@@ -412,8 +451,8 @@ pub fn prove(
     let mut reader = TileReader::open(head.size, &head.root, fetch)?;
     let path = reader.inclusion(index)?;
     let bundle = Bundle::in_tree(index >> 8, head.size).ok_or(ProofError::Size)?;
-    let bytes =
-        layout::read_up_to(MAX_BYTES, &root.join(bundle.to_string()))?.ok_or(TileError::Length)?;
+    let bytes = layout::read_up_to(MAX_BYTES, &root.join(bundle.to_string()))?
+        .ok_or(PublishError::Pruned)?;
     let entries = reader.entries(bundle, &bytes)?;
     let place = usize::try_from(index % u64::from(FULL)).unwrap_or(usize::MAX);
     let entry = entries.get(place).ok_or(ProofError::Size)?;

@@ -14,9 +14,10 @@ use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
 use crate::merkle::{CompactRange, empty_root, leaf_hash, sha256};
+use crate::retention::{Gone, UnderWay};
 use crate::scan::{Batch, Break};
-use crate::segment::{Frame, Kind};
-use crate::wire::Leaf;
+use crate::segment::{Frame, Kind, Pruned};
+use crate::wire::{EntryValue, Leaf};
 
 /// One log at some size.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct LogState {
     pub(crate) tree: CompactRange,
     /// What the next leaf must name as its predecessor.
     pub(crate) previous: Digest,
+    /// What of it was pruned.
+    pub(crate) gone: Gone,
 }
 
 impl LogState {
@@ -34,6 +37,7 @@ impl LogState {
             id,
             tree: CompactRange::new(),
             previous: sha256(&[id.to_string().as_bytes()]),
+            gone: Gone::default(),
         }
     }
 
@@ -51,18 +55,19 @@ impl LogState {
         self.previous = leaf;
     }
 
-    /// Takes the next leaf, which must be recorded after `latest`; tells its hash, its time and its event.
-    pub(crate) fn take(
-        &mut self,
-        payload: &[u8],
-        latest: Timestamp,
-    ) -> Result<(Digest, Timestamp, Option<EventId>), VerifyError> {
+    /// Takes the next leaf, which must be recorded after `latest`; tells what it says.
+    pub(crate) fn take(&mut self, payload: &[u8], latest: Timestamp) -> Result<Told, VerifyError> {
         let (id, index) = (self.id, self.tree.size());
         let at = |index, fault| VerifyError::tampered(Place::entry(id, index), fault);
         let hash = leaf_hash(payload);
         if id == LogId::Directory {
             self.append(hash);
-            return Ok((hash, latest, None));
+            return Ok(Told {
+                leaf: hash,
+                recorded: latest,
+                event: None,
+                pruned: None,
+            });
         }
         let leaf = Leaf::parse(payload).map_err(|_| at(index, Fault::Leaf))?;
         let (event, tenant) = leaf.brief().map_err(|_| at(index, Fault::Leaf))?;
@@ -77,8 +82,25 @@ impl LogState {
             return Err(at(index, Fault::Tenant));
         }
         self.append(hash);
-        Ok((hash, leaf.recorded, Some(event)))
+        Ok(Told {
+            leaf: hash,
+            recorded: leaf.recorded,
+            event: Some(event),
+            pruned: says_pruned(&leaf),
+        })
     }
+}
+
+/// What a leaf says that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) leaf: Digest,
+    /// In the directory log the time before.
+    pub(crate) recorded: Timestamp,
+    /// Its event; none in the directory log.
+    pub(crate) event: Option<EventId>,
+    /// The root over all pruned leaves and the index below which they are, if it accounts for a pruning.
+    pub(crate) pruned: Option<(Digest, u64)>,
 }
 
 /// What signed checkpoints say: the root of a log at a size.
@@ -89,6 +111,8 @@ pub(crate) struct Signed {
     leaves: Vec<(LogId, u64)>,
     /// The heads that were kept elsewhere.
     anchors: Vec<Checkpoint>,
+    /// What is being pruned.
+    pub(crate) under_way: UnderWay,
 }
 
 impl Signed {
@@ -143,6 +167,24 @@ impl Signed {
             *known = (*known).max(*size);
         }
         sizes
+    }
+
+    /// Whether a leaf may be pruned: it is signed, or nothing signed is looked at, and it is no signed head.
+    fn may_be_pruned(&self, log: LogId, index: u64) -> bool {
+        log != LogId::Directory && (self.roots.is_empty() || index < self.size(log))
+    }
+
+    /// The last signed head of each log; and for all but the directory log the index of the leaf with it.
+    pub(crate) fn heads(&self) -> Vec<(Checkpoint, Option<u64>)> {
+        let leaves = (0..).zip(&self.leaves);
+        let leaves = leaves.map(|(at, (log, size))| (*log, *size, Some(at)));
+        let directory = self.size(LogId::Directory);
+        let all = leaves.chain([(LogId::Directory, directory, None)]);
+        all.filter_map(|(log, size, at)| {
+            let root = self.root(log, size)?;
+            Some((Checkpoint { log, size, root }, at))
+        })
+        .collect()
     }
 
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
@@ -211,6 +253,14 @@ pub(crate) struct Taken {
     pub(crate) offset: usize,
     /// How long its payload is.
     pub(crate) length: usize,
+    pub(crate) bytes: LeafBytes,
+}
+
+/// Whether the bytes of a leaf are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeafBytes {
+    There,
+    Pruned,
 }
 
 /// See the [module](self).
@@ -262,6 +312,7 @@ impl Replay {
             match frame.kind {
                 Kind::Declare => self.take_declaration(frame, *offset, name)?,
                 Kind::Leaf => seen(&self.take_leaf(frame, *offset, name, signed)?),
+                Kind::Pruned => seen(&self.take_pruned(frame, *offset, name, signed)?),
                 // A batch never has its end among its frames.
                 Kind::End => {}
             }
@@ -308,19 +359,74 @@ impl Replay {
         if frame.index != index {
             return Err(at(index, Fault::Gap));
         }
-        let (leaf, recorded, event) = state.take(frame.payload, latest)?;
+        let told = state.take(frame.payload, latest)?;
+        if index < signed.size(id)
+            && let Some((root, minimum)) = told.pruned
+        {
+            state.gone.account(root, minimum);
+        }
+        if signed.under_way.plans() > 0 {
+            let gone = &mut state.gone;
+            gone.take_living(id, index, told.leaf, &signed.under_way);
+        }
+        signed.check(&state.head())?;
         let taken = Taken {
+            log: id,
+            index,
+            leaf: told.leaf,
+            recorded: told.recorded,
+            event: told.event,
+            offset,
+            length: frame.payload.len(),
+            bytes: LeafBytes::There,
+        };
+        self.recorded = taken.recorded;
+        Ok(taken)
+    }
+
+    /// Takes what stays of a pruned leaf. Its bytes tell nothing any more; that it was this leaf shows in
+    /// the roots, in the chain, and in the `prev` of the next one.
+    fn take_pruned(
+        &mut self,
+        frame: &Frame<'_>,
+        offset: usize,
+        name: &str,
+        signed: &Signed,
+    ) -> Result<Taken, VerifyError> {
+        let recorded = self.recorded;
+        let log = usize::try_from(frame.log).ok();
+        let Some(state) = log.and_then(|number| self.logs.get_mut(number)) else {
+            let place = Place::file(name, offset);
+            return Err(VerifyError::tampered(place, Fault::Declaration));
+        };
+        let (id, index) = (state.id, state.tree.size());
+        let at = |fault| VerifyError::tampered(Place::entry(id, index), fault);
+        if frame.index != index {
+            return Err(at(Fault::Gap));
+        }
+        let pruned = Pruned::parse(frame).filter(|_| signed.may_be_pruned(id, index));
+        let leaf = pruned.ok_or_else(|| at(Fault::Pruned))?.leaf;
+        state.append(leaf);
+        state.gone.take_pruned(index, leaf, &signed.under_way);
+        signed.check(&state.head())?;
+        Ok(Taken {
             log: id,
             index,
             leaf,
             recorded,
-            event,
+            event: None,
             offset,
             length: frame.payload.len(),
-        };
-        signed.check(&state.head())?;
-        self.recorded = taken.recorded;
-        Ok(taken)
+            bytes: LeafBytes::Pruned,
+        })
+    }
+
+    /// The first entry of a log whose pruned entries no signed one accounts for, if there is such a log.
+    pub(crate) fn unaccounted(&self) -> Option<Place> {
+        self.logs.iter().find_map(|log| {
+            let first = log.gone.unaccounted()?;
+            Some(Place::entry(log.id, first))
+        })
     }
 
     /// The first signed entry that is missing, if one is.
@@ -341,10 +447,11 @@ impl Replay {
 
     /// Which entry a break concerns, as far as the damage tells; else the file and the offset.
     pub(crate) fn blame(&self, broken: &Break<'_>, name: &str) -> Place {
-        let says = broken.says.filter(|says| says.kind == Kind::Leaf);
+        let is_leaf = |kind| matches!(kind, Kind::Leaf | Kind::Pruned);
+        let says = broken.says.filter(|says| is_leaf(says.kind));
         let entry = says.and_then(|says| {
             let (id, size) = self.standing(says.log, &broken.before)?;
-            let same = |frame: &&Frame<'_>| frame.kind == Kind::Leaf && frame.log == says.log;
+            let same = |frame: &&Frame<'_>| is_leaf(frame.kind) && frame.log == says.log;
             let index = size + broken.before.iter().filter(same).count() as u64;
             // The index must agree, or it is the log's number that was damaged.
             (says.index == index).then(|| Place::entry(id, index))
@@ -361,6 +468,22 @@ impl Replay {
         let frame = before.iter().find(declares)?;
         let id = LogId::parse(std::str::from_utf8(frame.payload).ok()?)?;
         Some((id, 0))
+    }
+}
+
+/// The root and the minimum index in an AUD-009.
+fn says_pruned(leaf: &Leaf<'_>) -> Option<(Digest, u64)> {
+    if !leaf.has_code("AUD-009") {
+        return None;
+    }
+    let entry = leaf.entry().ok()?;
+    let root = match entry.fields.get("retained_root")? {
+        EntryValue::Text(text) => Digest::parse_hex(text)?,
+        _ => return None,
+    };
+    match entry.fields.get("minimum_index")? {
+        EntryValue::Count(minimum) => Some((root, *minimum)),
+        _ => None,
     }
 }
 

@@ -53,7 +53,7 @@ impl Cursor {
                 return Err(self.broken(bytes, at, Fault::Frame, frames));
             };
             if frame.kind == Kind::End {
-                return match self.end(bytes, at, &frame, frames.len()) {
+                return match self.end(at, &frame, &frames) {
                     Some(next) => {
                         *self = next;
                         Ok(Some(Batch { frames }))
@@ -66,13 +66,13 @@ impl Cursor {
         }
     }
 
-    fn end(&self, bytes: &[u8], at: usize, frame: &Frame<'_>, frames: usize) -> Option<Self> {
+    fn end(&self, at: usize, frame: &Frame<'_>, frames: &[(usize, Frame<'_>)]) -> Option<Self> {
         let end = End::parse(frame)?;
-        let covered = bytes.get(self.offset..at)?;
-        let chain = segment::chain(&self.chain, self.batch, covered);
+        let covered = frames.iter().map(|(_, frame)| *frame);
+        let chain = segment::chain_of(&self.chain, self.batch, covered);
         let fits = end.batch == self.batch
-            && end.frames == frames as u64
-            && frames > 0
+            && end.frames == frames.len() as u64
+            && !frames.is_empty()
             && end.chain == chain;
         fits.then_some(Self {
             offset: at + frame.length,

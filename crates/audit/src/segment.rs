@@ -6,7 +6,7 @@
 
 use eonpro_core::event::Digest;
 
-use crate::merkle::sha256;
+use crate::merkle::{leaf_hash, sha256};
 
 /// The length of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 128;
@@ -17,7 +17,10 @@ pub(crate) const MAX_PAYLOAD: usize = 65_535;
 
 const MAGIC: &[u8; 8] = b"eonpaud\0";
 const VERSION: u32 = 1;
+const FOLLOWS_AT: usize = 80;
+const NONE: Digest = Digest::from_bytes([0; 32]);
 const END_PAYLOAD: usize = 48;
+const PRUNED_PAYLOAD: usize = 36;
 const CHAIN_LABEL: &[u8] = b"eonpro/audit/batch/v1";
 
 /// What a segment says of itself.
@@ -29,9 +32,30 @@ pub(crate) struct Header {
     pub(crate) first_batch: u64,
     /// The chain over all batches before it.
     pub(crate) chain: Digest,
-    /// How many bytes of the segment before it count. What follows there was given up after a
-    /// failed sync and was never acknowledged.
+    /// How many bytes of the segment before it count.
     pub(crate) previous_end: u64,
+    /// What follows them there.
+    pub(crate) previous_tail: Tail,
+    /// The digest of the statement of the sealed log that this log follows, if it follows one.
+    pub(crate) follows: Option<Digest>,
+}
+
+/// What stands behind the bytes of a segment that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Zeros up to the end of the file.
+    Zeros,
+    /// What a failed write or sync left. It was never acknowledged.
+    GivenUp,
+}
+
+impl Tail {
+    const fn flags(self) -> u8 {
+        match self {
+            Self::Zeros => 0,
+            Self::GivenUp => 1,
+        }
+    }
 }
 
 impl Header {
@@ -44,6 +68,9 @@ impl Header {
         out.extend_from_slice(&self.first_batch.to_le_bytes());
         out.extend_from_slice(self.chain.as_bytes());
         out.extend_from_slice(&self.previous_end.to_le_bytes());
+        out.push(self.previous_tail.flags());
+        out.resize(FOLLOWS_AT, 0);
+        out.extend_from_slice(self.follows.unwrap_or(NONE).as_bytes());
         out.resize(HEADER_BYTES, 0);
         let crc = crc32c::crc32c(&out).to_le_bytes();
         let mut fixed = [0; HEADER_BYTES];
@@ -63,6 +90,12 @@ impl Header {
             first_batch: u64_at(bytes, 24)?,
             chain: Digest::from_bytes(array_at(bytes, 32)?),
             previous_end: u64_at(bytes, 64)?,
+            previous_tail: match bytes.get(72)? {
+                0 => Tail::Zeros,
+                _ => Tail::GivenUp,
+            },
+            follows: Some(Digest::from_bytes(array_at(bytes, FOLLOWS_AT)?))
+                .filter(|follows| *follows != NONE),
         };
         (bytes.get(..HEADER_BYTES)? == header.encode()).then_some(header)
     }
@@ -77,6 +110,8 @@ pub(crate) enum Kind {
     Leaf,
     /// The end of a batch.
     End,
+    /// What stays of a leaf that was pruned.
+    Pruned,
 }
 
 impl Kind {
@@ -85,6 +120,7 @@ impl Kind {
             Self::Declare => 1,
             Self::Leaf => 2,
             Self::End => 3,
+            Self::Pruned => 4,
         }
     }
 
@@ -93,6 +129,7 @@ impl Kind {
             1 => Some(Self::Declare),
             2 => Some(Self::Leaf),
             3 => Some(Self::End),
+            4 => Some(Self::Pruned),
             _ => None,
         }
     }
@@ -225,13 +262,90 @@ impl End {
     }
 }
 
+/// What stays of a leaf that was pruned: enough for the tree, the chain and the next leaf's `prev`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    /// The leaf's hash.
+    pub(crate) leaf: Digest,
+    /// How long its payload was.
+    length: u32,
+}
+
+impl Pruned {
+    /// The length of its payload.
+    pub(crate) const BYTES: usize = PRUNED_PAYLOAD;
+
+    /// Of the leaf with these bytes.
+    pub(crate) fn of(payload: &[u8]) -> Self {
+        Self {
+            leaf: leaf_hash(payload),
+            length: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// `None` if the frame is no well-formed one of this kind.
+    pub(crate) fn parse(frame: &Frame<'_>) -> Option<Self> {
+        if frame.kind != Kind::Pruned || frame.payload.len() != PRUNED_PAYLOAD {
+            return None;
+        }
+        let length = u32_at(frame.payload, 32)?;
+        (length as usize <= MAX_PAYLOAD).then_some(Self {
+            leaf: Digest::from_bytes(array_at(frame.payload, 0)?),
+            length,
+        })
+    }
+
+    pub(crate) fn push(&self, out: &mut Vec<u8>, log: u32, index: u64) {
+        let mut payload = Vec::with_capacity(PRUNED_PAYLOAD);
+        payload.extend_from_slice(self.leaf.as_bytes());
+        payload.extend_from_slice(&self.length.to_le_bytes());
+        push_frame(out, Kind::Pruned, log, index, &payload);
+    }
+
+    /// By how much the segment became shorter. An entry is longer than what stays of it.
+    pub(crate) fn saved(&self) -> usize {
+        padded(self.length as usize).saturating_sub(padded(PRUNED_PAYLOAD))
+    }
+}
+
 /// The chain after a batch whose frames, without the end frame, are `frames`.
 pub(crate) fn chain(previous: &Digest, batch: u64, frames: &[u8]) -> Digest {
+    let mut rest = frames;
+    let parsed = std::iter::from_fn(move || {
+        let frame = Frame::parse(rest)?;
+        rest = rest.get(frame.length..)?;
+        Some(frame)
+    });
+    chain_of(previous, batch, parsed)
+}
+
+/// The chain after a batch of these frames.
+///
+/// It covers what pruning leaves of a frame, and nothing else: so it still holds, and is still checked,
+/// when leaves of the batch are pruned.
+pub(crate) fn chain_of<'a>(
+    previous: &Digest,
+    batch: u64,
+    frames: impl IntoIterator<Item = Frame<'a>>,
+) -> Digest {
+    let mut covered = Vec::new();
+    for frame in frames {
+        let of_payload = (frame.kind, frame.payload.len(), leaf_hash(frame.payload));
+        let (kind, length, hash) = match Pruned::parse(&frame) {
+            Some(pruned) => (Kind::Leaf, pruned.length as usize, pruned.leaf),
+            None => of_payload,
+        };
+        covered.push(kind.code());
+        covered.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        covered.extend_from_slice(&frame.log.to_le_bytes());
+        covered.extend_from_slice(&frame.index.to_le_bytes());
+        covered.extend_from_slice(hash.as_bytes());
+    }
     sha256(&[
         CHAIN_LABEL,
         previous.as_bytes(),
         &batch.to_le_bytes(),
-        frames,
+        &covered,
     ])
 }
 
@@ -262,6 +376,8 @@ mod tests {
         first_batch: 9,
         chain: Digest::from_bytes([4; 32]),
         previous_end: 4_096,
+        previous_tail: Tail::GivenUp,
+        follows: Some(Digest::from_bytes([5; 32])),
     };
 
     #[test]
@@ -289,6 +405,30 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Frame::parse(&bad), None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn the_chain_is_the_same_whether_a_leaf_is_there_or_pruned_and_another_for_any_other_leaf() {
+        let frames = |leaf: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            push_frame(&mut out, Kind::Declare, 0, 0, b"origin");
+            leaf(&mut out);
+            push_frame(&mut out, Kind::Leaf, 0, 1, b"stays");
+            chain(&genesis(), 7, &out)
+        };
+        let whole = frames(&|out| push_frame(out, Kind::Leaf, 0, 0, b"a leaf that goes"));
+        let pruned = |bytes: &[u8]| frames(&|out| Pruned::of(bytes).push(out, 0, 0));
+        assert_eq!(pruned(b"a leaf that goes"), whole);
+        assert_ne!(pruned(b"a leaf that went"), whole);
+        let longer = Pruned {
+            length: 17,
+            ..Pruned::of(b"a leaf that goes")
+        };
+        assert_ne!(frames(&|out| longer.push(out, 0, 0)), whole);
+        assert_ne!(
+            frames(&|out| Pruned::of(b"a leaf that goes").push(out, 0, 2)),
+            whole
+        );
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub use crate::alert::alert_of;
 pub use crate::backend::embedded::may_read;
 pub use crate::entry::LeafBuilder;
 pub use crate::events::{alerted, failed, started, verified};
+pub use crate::proving::{Nodes, Tree, covering};
+pub use crate::viewing::{Asked, record_view, viewed};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifyingKey};
 use crate::error::{AuditError, BatchFault};
@@ -23,6 +25,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
 use crate::merkle::{CompactRange, empty_root, leaf_hash};
 use crate::replay::{LogState, Signed, directory_leaf};
+use crate::retention::Gone;
 use crate::segment::MAX_PAYLOAD;
 use crate::service::Receipt;
 use crate::verify::{Report, Unanchored};
@@ -81,6 +84,7 @@ impl Chain {
             id: log,
             tree,
             previous: Digest::from_bytes(*previous),
+            gone: Gone::default(),
         }))
     }
 
@@ -134,11 +138,11 @@ impl Chain {
     /// # Errors
     /// [`VerifyError::Tampered`] naming the first bad entry.
     pub fn take(&mut self, bytes: &[u8], latest: Timestamp) -> Result<Taken, VerifyError> {
-        let (leaf, recorded, event) = self.0.take(bytes, latest)?;
+        let told = self.0.take(bytes, latest)?;
         Ok(Taken {
-            leaf,
-            recorded,
-            event,
+            leaf: told.leaf,
+            recorded: told.recorded,
+            event: told.event,
         })
     }
 }
@@ -309,6 +313,9 @@ impl Verification {
             unanchored: heads.iter().map(all).collect(),
             heads,
             spooled: 0,
+            follows: None,
+            sealed: Vec::new(),
+            pruned: Vec::new(),
         })
     }
 }

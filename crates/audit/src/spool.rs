@@ -5,12 +5,13 @@
 //! well, if the log failed while it was in flight: its event id folds the repeat.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _};
 
 use crate::fault::{Fault, Place, VerifyError};
-use crate::layout::{self, Layout, SPOOL};
+use crate::layout::{Layout, SPOOL};
 use crate::log_id::LogId;
 use crate::segment::{Frame, Kind, push_frame};
+use crate::vfs::{self, VfsFile};
 use crate::wire;
 
 /// No spool is longer.
@@ -70,62 +71,86 @@ fn entry(frame: &Frame<'_>, index: usize) -> Option<(LogId, Vec<u8>)> {
     }
 }
 
+/// All bytes of a damaged spool, and a spool of what is intact in it.
+pub(crate) fn salvage(layout: &Layout) -> Result<(Vec<u8>, Vec<u8>), VerifyError> {
+    let bytes = fs::read(layout.spool())?;
+    let (mut intact, mut entries, mut at) = (Vec::new(), 0, 0);
+    while at < bytes.len() {
+        let found = Frame::parse(bytes.get(at..).unwrap_or_default());
+        let known = found.and_then(|found| {
+            let index = usize::try_from(found.index).ok()?;
+            Some((entry(&found, index)?, found.length))
+        });
+        if let Some(((log, tail), length)) = known {
+            intact.extend(frame(log, entries, &tail));
+            entries += 1;
+            at += length;
+        } else {
+            at += 8;
+        }
+    }
+    Ok((bytes, intact))
+}
+
 /// Keeps what follows the `intact` bytes in `torn/` and cuts it off.
 pub(crate) fn set_tail_aside(layout: &Layout, intact: usize) -> io::Result<()> {
     let bytes = fs::read(layout.spool())?;
     let tail = bytes.get(intact..).unwrap_or_default();
-    layout::private_dir(&layout.torn())?;
-    layout::replace(&layout.torn().join(format!("spool-{intact}.bin")), tail)?;
-    let file = File::options().write(true).open(layout.spool())?;
+    layout.private_dir(&layout.torn())?;
+    layout.replace(&layout.torn().join(format!("spool-{intact}.bin")), tail)?;
+    let mut file = layout.vfs().open(&layout.spool())?;
     file.set_len(intact as u64)?;
     file.sync_all()
+}
+
+/// Why an entry was not spooled.
+#[derive(Debug)]
+pub(crate) enum NotSpooled {
+    /// Nothing of it is in the file, durably.
+    Certain(io::Error),
+    /// The disk failed so that it may come up later.
+    InDoubt,
 }
 
 /// The spool file, open for writing.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    file: File,
+    file: Box<dyn VfsFile>,
     entries: u64,
     length: u64,
     limit: usize,
 }
 
 impl Spool {
-    /// Opens the spool behind what is in it.
+    /// Opens the spool behind what is in it. What is in it is written afresh: after a failed sync a
+    /// read shows bytes that never reached the disk.
     pub(crate) fn open(layout: &Layout, limit: usize) -> Result<Self, VerifyError> {
         let spooled = read(layout)?;
-        let file = layout::private()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(layout.spool())?;
-        let spool = Self {
-            file,
+        let mut bytes = match fs::read(layout.spool()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        bytes.truncate(spooled.intact);
+        Ok(Self {
+            file: vfs::place(layout.vfs(), &layout.spool(), &bytes)?,
             entries: spooled.entries.len() as u64,
             length: spooled.intact as u64,
             limit,
-        };
-        spool.file.set_len(spool.length)?;
-        layout::sync_parent(&layout.spool())?;
-        Ok(spool)
+        })
     }
 
-    /// Adds one entry, durable when it returns. After an error nothing of it is left, if the disk
-    /// allows.
-    pub(crate) fn add(&mut self, log: LogId, tail: &[u8]) -> io::Result<()> {
-        let mut payload = log.to_string().into_bytes();
-        payload.push(b'\n');
-        payload.extend_from_slice(tail);
-        let mut frame = Vec::new();
-        push_frame(&mut frame, Kind::Leaf, 0, self.entries, &payload);
+    /// Adds one entry, durable when it returns.
+    pub(crate) fn add(&mut self, log: LogId, tail: &[u8]) -> Result<(), NotSpooled> {
+        let frame = frame(log, self.entries, tail);
         let length = self.length + frame.len() as u64;
         if self.entries >= self.limit as u64 || length > MAX_BYTES {
-            return Err(io::Error::other("the spool is full"));
+            return Err(NotSpooled::Certain(io::Error::other("the spool is full")));
         }
         if let Err(error) = self.write(&frame) {
-            let _the_first_error_counts = self.file.set_len(self.length);
-            return Err(error);
+            return Err(match self.cut_back() {
+                Ok(()) => NotSpooled::Certain(error),
+                Err(_) => NotSpooled::InDoubt,
+            });
         }
         self.entries += 1;
         self.length = length;
@@ -133,18 +158,31 @@ impl Spool {
     }
 
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.length))?;
-        self.file.write_all(frame)?;
+        self.file.write_all_at(frame, self.length)?;
         self.file.sync_data()
     }
+
+    fn cut_back(&mut self) -> io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.sync_all()
+    }
+}
+
+fn frame(log: LogId, index: u64, tail: &[u8]) -> Vec<u8> {
+    let mut payload = log.to_string().into_bytes();
+    payload.push(b'\n');
+    payload.extend_from_slice(tail);
+    let mut frame = Vec::new();
+    push_frame(&mut frame, Kind::Leaf, 0, index, &payload);
+    frame
 }
 
 /// Removes the spool after its entries are in the log.
 pub(crate) fn remove(layout: &Layout) -> io::Result<()> {
-    match fs::remove_file(layout.spool()) {
+    match layout.vfs().remove(&layout.spool()) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => layout::sync_parent(&layout.spool()),
+        Ok(()) => vfs::sync_parent(layout.vfs(), &layout.spool()),
     }
 }
 

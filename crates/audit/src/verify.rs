@@ -3,14 +3,20 @@
 use std::ops::Range;
 use std::path::Path;
 
+use eonpro_core::event::Digest;
+
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{KEYS, Layout, SPOOL};
 use crate::log_id::LogId;
-use crate::replay::{LogState, Signed};
+use crate::replay::{LeafBytes, LogState, Signed, Taken};
+use crate::retention::{BUNDLE, PrunedLog};
+use crate::sealed::{self, SealedLog};
+use crate::segment::{Frame, padded};
 use crate::spool;
 use crate::tlog::{KeyKind, VerifierKey};
 use crate::walk::{Torn, Until, Walk, signed_points};
+use crate::wire::{EntryValue, Leaf};
 
 /// What was verified.
 #[non_exhaustive]
@@ -32,9 +38,18 @@ pub struct Report {
     pub heads: Vec<Checkpoint>,
     /// Entries that wait in the spool because the log was down.
     pub spooled: u64,
+    /// The log that this one follows, by the digest of its statement, if it follows one: another was given
+    /// up by an operator's decision (`EmbeddedAudit::seal_and_continue`).
+    pub follows: Option<Digest>,
+    /// The logs that were given up and are kept in the directory, oldest first. They are what was sealed,
+    /// which does not verify.
+    pub sealed: Vec<SealedLog>,
     /// Which entries no anchor covers: whoever holds the signing key could have rewritten them, and
     /// nothing shows it. Without an anchor that is all of them.
     pub unanchored: Vec<Unanchored>,
+    /// Which logs lost the bytes of entries to [pruning](crate::EmbeddedAudit::prune). Their hashes are
+    /// there, and signed entries of the log (AUD-009) account for exactly them.
+    pub pruned: Vec<PrunedLog>,
 }
 
 /// Entries that no anchor covers.
@@ -93,6 +108,19 @@ pub fn claimed_keys(dir: &Path) -> Result<Vec<VerifyingKey>, VerifyError> {
     read_claim(&layout)
 }
 
+/// The keys that may be trusted with the log in `dir` by somebody who trusts `keys`: these, and those to
+/// which they handed over, or which handed over to them, oldest first. Read anchors with them. Reads only;
+/// blocks.
+///
+/// # Errors
+/// As [`verify()`], as far as the signed heads of the directory log go.
+pub fn followed_keys(dir: &Path, keys: &[VerifyingKey]) -> Result<Vec<VerifyingKey>, VerifyError> {
+    let layout = Layout::new(dir);
+    layout.segments()?;
+    let (_, _, trail) = signed_points(&layout, keys, None)?;
+    Ok(trail.keys().to_vec())
+}
+
 /// Whether the log names only keys that are known.
 pub(crate) fn check_claim(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), VerifyError> {
     match read_claim(layout)?.iter().all(|key| keys.contains(key)) {
@@ -121,8 +149,8 @@ pub(crate) fn verify_until(
     anchors: &[Checkpoint],
 ) -> Result<Report, VerifyError> {
     layout.stray()?;
-    check_claim(layout, keys)?;
-    let (mut signed, directory) = signed_points(layout, keys, until)?;
+    let (mut signed, directory, trail) = signed_points(layout, keys, until)?;
+    check_claim(layout, trail.keys())?;
     let (checkpoints, sizes) = (signed.count(), signed.sizes());
     for anchor in anchors {
         let last = anchor.size.saturating_sub(1);
@@ -131,8 +159,14 @@ pub(crate) fn verify_until(
             .map_err(|fault| VerifyError::tampered(Place::entry(anchor.log, last), fault))?;
     }
     let mut walk = Walk::new();
-    let torn = walk.advance(layout, &signed, until, |_, _| {})?;
+    let mut first = None;
+    let torn = walk.advance(layout, &signed, until, |segment, taken| {
+        if taken.log == LogId::System && taken.index == 0 {
+            first = Some((segment, *taken));
+        }
+    })?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
+    what_is_pruned_was_announced(&walk)?;
     if let Some(torn) = torn {
         return Err(VerifyError::Unfinished { place: torn.place });
     }
@@ -142,6 +176,12 @@ pub(crate) fn verify_until(
         let place = Place::file(SPOOL, spool.intact);
         return Err(VerifyError::Unfinished { place });
     }
+    let follows = match walk.segment {
+        0 => None,
+        segment => layout.header(segment)?.follows,
+    };
+    check_first(layout, first, follows)?;
+    let sealed = sealed::check(layout, follows)?;
     let heads: Vec<Checkpoint> = walk.replay.ordinary().map(LogState::head).collect();
     let signed_size = |log| sizes.get(&log).copied().unwrap_or(0);
     let unsigned = |head: &Checkpoint| head.size.saturating_sub(signed_size(head.log));
@@ -155,10 +195,59 @@ pub(crate) fn verify_until(
         logs: heads.len() as u64,
         checkpoints,
         directory,
+        follows,
+        sealed,
         unanchored: unanchored.filter(|some| !some.indexes.is_empty()).collect(),
         heads,
         spooled: spool.entries.len() as u64,
+        pruned: walk.replay.ordinary().filter_map(pruned_log).collect(),
     })
+}
+
+fn pruned_log(log: &LogState) -> Option<PrunedLog> {
+    (log.gone.count() > 0).then(|| PrunedLog {
+        log: log.id,
+        entries: log.gone.count(),
+        minimum_index: log.gone.end().next_multiple_of(BUNDLE),
+    })
+}
+
+/// Pruned entries that no signed one accounts for were destroyed.
+pub(crate) fn what_is_pruned_was_announced(walk: &Walk) -> Result<(), VerifyError> {
+    match walk.replay.unaccounted() {
+        None => Ok(()),
+        Some(place) => Err(VerifyError::tampered(place, Fault::Pruned)),
+    }
+}
+
+/// A log that follows a sealed one says so in the first entry of its system log, and no other does.
+fn check_first(
+    layout: &Layout,
+    first: Option<(u64, Taken)>,
+    follows: Option<Digest>,
+) -> Result<(), VerifyError> {
+    let Some((segment, taken)) = first else {
+        return Ok(());
+    };
+    if taken.bytes == LeafBytes::Pruned {
+        return Ok(());
+    }
+    let until = taken.offset + padded(taken.length);
+    let bytes = layout.read(segment, taken.offset, Some(until))?;
+    let entry =
+        Frame::parse(&bytes).and_then(|frame| Leaf::parse(frame.payload).ok()?.entry().ok());
+    let found = entry.filter(|entry| entry.code == "AUD-006");
+    let found = found.and_then(|entry| match entry.fields.get("found") {
+        Some(EntryValue::Text(found)) => Digest::parse_hex(found),
+        _ => None,
+    });
+    match found == follows {
+        true => Ok(()),
+        false => Err(VerifyError::tampered(
+            Place::entry(LogId::System, 0),
+            Fault::Sealed,
+        )),
+    }
 }
 
 /// A signed entry that is not there was taken away, whatever the end looks like.

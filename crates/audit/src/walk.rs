@@ -8,14 +8,25 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{CHECKPOINT, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Replay, Signed, Taken, directory_leaf};
+use crate::retention;
 use crate::scan::Cursor;
-use crate::segment::{self, Frame, HEADER_BYTES, Kind};
+use crate::segment::{self, Frame, HEADER_BYTES, Kind, Pruned, Tail};
+use crate::trail::{KeyChange, Trail};
 
 /// A place up to which everything is known to be durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Until {
     pub(crate) segment: u64,
     pub(crate) offset: usize,
+}
+
+/// Whether a segment may still be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Another one follows it.
+    Closed,
+    /// It is the last.
+    Open,
 }
 
 /// A tail that a crash may have left.
@@ -32,7 +43,8 @@ pub(crate) struct Walk {
     pub(crate) replay: Replay,
     /// The segment that is being read; 0 before the first.
     pub(crate) segment: u64,
-    /// The end of the last batch read, in that segment, with its number and chain.
+    /// The end of the last batch read, in that segment, with its number and chain. In a segment in which
+    /// leaves were pruned, where that end was before.
     pub(crate) end: Cursor,
 }
 
@@ -65,12 +77,12 @@ impl Walk {
         };
         loop {
             if self.segment > 0 {
-                let limit = if self.segment < last {
-                    Some(self.valid_end(layout)?)
+                let (reach, limit) = if self.segment < last {
+                    (Reach::Closed, Some(self.valid_end(layout)?))
                 } else {
-                    until.map(|until| until.offset)
+                    (Reach::Open, until.map(|until| until.offset))
                 };
-                let tail = self.read_segment(layout, signed, limit, &mut seen)?;
+                let tail = self.read_segment(layout, signed, reach, limit, &mut seen)?;
                 if tail.is_some() || self.segment >= last {
                     return Ok(tail);
                 }
@@ -82,10 +94,20 @@ impl Walk {
         }
     }
 
-    /// How many bytes of the present segment count, as the next one says.
+    /// How many bytes of the present segment count, as the next one says. Unless it says, too, that
+    /// what follows them was given up, there are zeros.
     fn valid_end(&self, layout: &Layout) -> Result<usize, VerifyError> {
         let next = layout.header(self.segment + 1)?;
-        usize::try_from(next.previous_end).map_err(|_| self.bad_header(self.segment + 1))
+        let end = usize::try_from(next.previous_end);
+        let end = end.map_err(|_| self.bad_header(self.segment + 1))?;
+        if next.previous_tail == Tail::Zeros {
+            let tail = layout.read(self.segment, end, None)?;
+            if let Some(at) = tail.iter().position(|byte| *byte != 0) {
+                let place = Place::file(&Layout::segment_name(self.segment), end + at);
+                return Err(VerifyError::tampered(place, Fault::Tail));
+            }
+        }
+        Ok(end)
     }
 
     fn bad_header(&self, segment: u64) -> VerifyError {
@@ -97,7 +119,8 @@ impl Walk {
         let header = layout.header(self.segment + 1)?;
         let fits = header.first_batch == self.end.batch
             && header.chain == self.end.chain
-            && header.previous_end == self.end.offset as u64;
+            && header.previous_end == self.end.offset as u64
+            && (self.segment == 0 || header.follows == layout.header(self.segment)?.follows);
         if !fits {
             return Err(self.bad_header(self.segment + 1));
         }
@@ -111,6 +134,7 @@ impl Walk {
         &mut self,
         layout: &Layout,
         signed: &Signed,
+        reach: Reach,
         limit: Option<usize>,
         seen: &mut impl FnMut(u64, &Taken),
     ) -> Result<Option<Torn>, VerifyError> {
@@ -121,16 +145,26 @@ impl Walk {
             offset: 0,
             ..self.end
         };
+        // How much shorter the segment is by what was pruned in it.
+        let mut saved = 0;
         loop {
             match cursor.next(&bytes) {
                 Ok(Some(batch)) => {
                     let number = self.segment;
+                    for (at, frame) in &batch.frames {
+                        if frame.kind == Kind::Pruned && reach != Reach::Closed {
+                            // Nothing is pruned where somebody still writes.
+                            let place = Place::file(&name, base + at);
+                            return Err(VerifyError::tampered(place, Fault::Pruned));
+                        }
+                        saved += Pruned::parse(frame).map_or(0, |pruned| pruned.saved());
+                    }
                     self.replay.apply(&batch, &name, signed, |taken| {
                         let offset = taken.offset + base;
                         seen(number, &Taken { offset, ..*taken });
                     })?;
                     self.end = Cursor {
-                        offset: base + cursor.offset,
+                        offset: base + cursor.offset + saved,
                         ..cursor
                     };
                 }
@@ -158,7 +192,8 @@ impl Walk {
     }
 }
 
-/// The signed checkpoints in a directory: all leaves of the directory log, and its own head.
+/// The signed checkpoints in a directory: all leaves of the directory log, and its own head; and whose
+/// signatures count, which begins with `keys` and follows the changes of keys.
 ///
 /// Reads frames by their checksums alone and stops at the first that is damaged: the walk that
 /// follows names the damage. A checkpoint counts once its batch is complete.
@@ -166,8 +201,57 @@ pub(crate) fn signed_points(
     layout: &Layout,
     keys: &[VerifyingKey],
     until: Option<Until>,
-) -> Result<(Signed, Checkpoint), VerifyError> {
+) -> Result<(Signed, Checkpoint, Trail), VerifyError> {
+    match follow(layout, Trail::new(keys), until) {
+        Err(VerifyError::Tampered {
+            fault: Fault::Signature,
+            ..
+        }) => {}
+        other => return other,
+    }
+    // Perhaps the keys at hand are heirs of those that signed the beginning.
+    let mut changes = Vec::new();
+    directory_leaves(layout, until, |_, payload| {
+        let change = std::str::from_utf8(payload).ok();
+        changes.extend(change.and_then(KeyChange::open));
+        Ok(())
+    })?;
+    follow(layout, Trail::with_predecessors(keys, &changes), until)
+}
+
+fn follow(
+    layout: &Layout,
+    mut trail: Trail,
+    until: Option<Until>,
+) -> Result<(Signed, Checkpoint, Trail), VerifyError> {
     let mut signed = Signed::default();
+    signed.under_way = retention::read_under_way(layout)?;
+    directory_leaves(layout, until, |index, payload| {
+        let fault = |fault| VerifyError::tampered(Place::entry(LogId::Directory, index), fault);
+        let point = if KeyChange::is_one(payload) {
+            let change = std::str::from_utf8(payload).ok().and_then(KeyChange::open);
+            let change = change.ok_or_else(|| fault(Fault::Signature))?;
+            trail.take(change, index).map_err(fault)?;
+            change.at
+        } else {
+            directory_leaf(payload, index, trail.present())?
+        };
+        signed.add_leaf(&point).map_err(fault)
+    })?;
+    let head = directory_head(layout, &trail)?;
+    let place = Place::file(CHECKPOINT, 0);
+    signed
+        .add(&head)
+        .map_err(|fault| VerifyError::tampered(place, fault))?;
+    Ok((signed, head, trail))
+}
+
+/// Tells `seen` the index and the bytes of each leaf of the directory log whose batch is complete.
+fn directory_leaves(
+    layout: &Layout,
+    until: Option<Until>,
+    mut seen: impl FnMut(u64, &[u8]) -> Result<(), VerifyError>,
+) -> Result<(), VerifyError> {
     let segments = match until {
         Some(until) => until.segment,
         None => layout.segments()?,
@@ -188,24 +272,15 @@ pub(crate) fn signed_points(
             if frame.kind == Kind::Declare && frame.payload == directory_origin().as_bytes() {
                 directory = Some(frame.log);
             } else if frame.kind == Kind::Leaf && Some(frame.log) == directory {
-                let point = directory_leaf(frame.payload, frame.index, keys)?;
-                pending.push((frame.index, point));
+                pending.push((frame.index, frame.payload));
             } else if frame.kind == Kind::End {
-                for (index, point) in pending.drain(..) {
-                    let place = Place::entry(LogId::Directory, index);
-                    signed
-                        .add_leaf(&point)
-                        .map_err(|fault| VerifyError::tampered(place, fault))?;
+                for (index, payload) in pending.drain(..) {
+                    seen(index, payload)?;
                 }
             }
         }
     }
-    let head = directory_head(layout, keys)?;
-    let place = Place::file(CHECKPOINT, 0);
-    signed
-        .add(&head)
-        .map_err(|fault| VerifyError::tampered(place, fault))?;
-    Ok((signed, head))
+    Ok(())
 }
 
 fn directory_origin() -> String {
@@ -214,14 +289,13 @@ fn directory_origin() -> String {
 
 /// The signed head of the directory log. It is there from the first moment, so that taking it away
 /// is no way to make signed entries unsigned.
-pub(crate) fn directory_head(
-    layout: &Layout,
-    keys: &[VerifyingKey],
-) -> Result<Checkpoint, VerifyError> {
+pub(crate) fn directory_head(layout: &Layout, trail: &Trail) -> Result<Checkpoint, VerifyError> {
     let fault = |fault| VerifyError::tampered(Place::file(CHECKPOINT, 0), fault);
     let text = layout.read_checkpoint()?;
     let text = text.ok_or_else(|| fault(Fault::Missing))?;
-    match Checkpoint::open(&text, keys) {
+    // A key that has handed over signed heads up to then.
+    let size = Checkpoint::unverified(&text).map_or(0, |head| head.size);
+    match Checkpoint::open(&text, &trail.at(size)) {
         Ok(head) if head.log == LogId::Directory => Ok(head),
         Ok(_) | Err(CheckpointError::Malformed) => Err(fault(Fault::Checkpoint)),
         Err(CheckpointError::Signature) => Err(fault(Fault::Signature)),

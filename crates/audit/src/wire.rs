@@ -28,9 +28,12 @@ pub(crate) const HEAD_BYTES: usize = BEFORE_PREVIOUS.len()
     + RECORDED_BYTES
     + AFTER_RECORDED.len();
 
+/// How many bytes of a leaf without its head stand before the code: `"id":"<UUID>","code":"`.
+const BEFORE_CODE: usize = 6 + 36 + 10;
+
 /// The bytes are no entry of a version that this crate knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("audit entry is malformed")]
+#[error("audit entry is malformed or was pruned")]
 pub struct WireError;
 
 impl Classify for WireError {
@@ -104,10 +107,17 @@ pub struct Entry {
     /// The clear fields of the event.
     #[serde(default)]
     pub fields: BTreeMap<String, EntryValue>,
-    /// The sealed fields: base64url of the sealed bytes. Each was sealed with purpose `audit` for
-    /// the cell (`audit`, the field's name, the 16 bytes of `id`).
+    /// The pseudonym of the one patient under whose key the sealed fields were sealed; absent where it
+    /// was under the keys of the log, or where there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject: Option<String>,
+    /// The sealed fields: base64url of the sealed bytes. Each was sealed for the cell (`audit`, the
+    /// field's name, the 16 bytes of `id`), by the key of `subject` or else with purpose `audit`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub sealed: BTreeMap<String, String>,
+    /// For each sealed field the commitment to its value, base64url of 32 bytes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub commit: BTreeMap<String, String>,
 }
 
 /// An entry as it stands in its log.
@@ -117,21 +127,26 @@ pub struct EntryView {
     pub log: LogId,
     /// Its index, from 0.
     pub index: u64,
-    /// The leaf exactly as stored: JSON, or in the directory log a signed checkpoint.
+    /// The leaf exactly as stored: JSON, or in the directory log a signed checkpoint. Empty if it was
+    /// pruned.
     pub bytes: Vec<u8>,
+    /// The leaf's hash if its bytes were pruned because their time was over: all that is left of it.
+    pub pruned: Option<Digest>,
 }
 
 impl EntryView {
     /// Its RFC 6962 leaf hash.
     #[must_use]
     pub fn leaf(&self) -> Digest {
-        crate::merkle::leaf_hash(&self.bytes)
+        let hash = || crate::merkle::leaf_hash(&self.bytes);
+        self.pruned.unwrap_or_else(hash)
     }
 
     /// When the log recorded it.
     ///
     /// # Errors
-    /// [`WireError`] if the bytes are no entry, such as the leaves of the directory log.
+    /// [`WireError`] if the bytes are no entry, such as the leaves of the directory log, or were
+    /// [pruned](Self::pruned).
     pub fn recorded(&self) -> Result<Timestamp, WireError> {
         Ok(Leaf::parse(&self.bytes)?.recorded)
     }
@@ -203,6 +218,13 @@ impl<'a> Leaf<'a> {
         serde_json::from_slice(&whole(self.tail)).map_err(|_| WireError)
     }
 
+    /// Whether its code is `code`, by the place where the writer puts it.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        let rest = self.tail.get(BEFORE_CODE..).unwrap_or_default();
+        let rest = rest.strip_prefix(code.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"\""))
+    }
+
     /// Its id and its tenant.
     pub(crate) fn brief(&self) -> Result<(EventId, Option<TenantId>), WireError> {
         tail_brief(self.tail)
@@ -259,7 +281,9 @@ mod tests {
             client: Some("192.0.2.1".to_owned()),
             purpose: None,
             fields: BTreeMap::from([("rows".to_owned(), EntryValue::Count(7))]),
+            subject: None,
             sealed: BTreeMap::new(),
+            commit: BTreeMap::new(),
         }
     }
 
@@ -280,6 +304,8 @@ mod tests {
         assert_eq!((leaf.previous, leaf.recorded), (previous, recorded));
         assert_eq!(leaf.entry(), Ok(entry()));
         assert_eq!(leaf.brief().unwrap().1, None);
+        assert!(leaf.has_code("PHI-001"));
+        assert!(!leaf.has_code("PHI-00") && !leaf.has_code("AUD-009"));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct TestSealer(Mutex<State>);
 struct State {
     scopes: HashMap<SealScope, Scope>,
     failures: usize,
+    /// How many calls there are before the one that fails.
+    fails_after: Option<usize>,
     calls: usize,
 }
 
@@ -88,6 +90,11 @@ impl TestSealer {
         self.state().failures = calls;
     }
 
+    /// Lets `calls` go well and the one after them fail.
+    pub fn fail_after(&self, calls: usize) {
+        self.state().fails_after = Some(calls);
+    }
+
     /// How many operations were asked for.
     #[must_use]
     pub fn calls(&self) -> usize {
@@ -103,6 +110,11 @@ impl TestSealer {
         state.calls += 1;
         if state.failures > 0 {
             state.failures -= 1;
+            return Err(SealError::Backend("the test lets it fail".into()));
+        }
+        let left = state.fails_after.take();
+        state.fails_after = left.and_then(|left| left.checked_sub(1));
+        if left == Some(0) {
             return Err(SealError::Backend("the test lets it fail".into()));
         }
         match state.scopes.get(&scope) {

@@ -8,6 +8,8 @@ use crate::{Failure, repo};
 const ROUNDS: u32 = 100;
 const ENCRYPTION_ROUNDS: u32 = 10;
 const FLIPS: u32 = 10_000;
+const MACHINES: u32 = 1_000;
+const SECONDS: u32 = 30;
 
 /// Runs the ignored crash test of the audit crate for the given number of rounds.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -32,6 +34,28 @@ pub(crate) fn tamper(arguments: &[String]) -> Result<(), Failure> {
         .args(["--", "tamper_campaign", "--nocapture"])
         .env("EONPRO_TAMPER_ROUNDS", flips.to_string());
     println!("{flips} flipped bits");
+    Ok(run_command(&mut command)?)
+}
+
+/// Cuts the power of machines in memory, and fails their calls, while they write audit logs.
+pub(crate) fn power(arguments: &[String]) -> Result<(), Failure> {
+    let machines = rounds(arguments, MACHINES).map_err(Failure::Usage)?;
+    unit("power_tests", "EONPRO_POWER_ROUNDS", machines)
+}
+
+/// Offers the audit log ten times what its disk takes.
+pub(crate) fn overload(arguments: &[String]) -> Result<(), Failure> {
+    let seconds = rounds(arguments, SECONDS).map_err(Failure::Usage)?;
+    unit("overload_tests", "EONPRO_OVERLOAD_SECONDS", seconds)
+}
+
+fn unit(tests: &str, variable: &str, count: u32) -> Result<(), Failure> {
+    let root = repo::root()?;
+    let mut command = cargo(&root);
+    command
+        .args(["test", "--release", "-p", "eonpro-audit", "--lib", "--"])
+        .args([tests, "--nocapture"])
+        .env(variable, count.to_string());
     Ok(run_command(&mut command)?)
 }
 

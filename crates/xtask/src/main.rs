@@ -75,6 +75,18 @@ const VERBS: &[Verb] = &[
         run: install::run,
     },
     Verb {
+        name: "overload",
+        arguments: "[SECONDS]",
+        about: "offer the audit log ten times what its disk takes for SECONDS (default 30); nothing may get lost",
+        run: crash::overload,
+    },
+    Verb {
+        name: "power",
+        arguments: "[MACHINES]",
+        about: "cut the power of MACHINES in memory (default 1000) that write audit logs; nothing may get lost",
+        run: crash::power,
+    },
+    Verb {
         name: "ratios",
         arguments: "NAME | all",
         about: "measure one crate against its peers; table here, JSON in target/ratios",

@@ -75,6 +75,13 @@ pub(crate) const SERVERS: &[Server] = &[
         },
     },
     Server {
+        name: "strace",
+        source: Source::Debian {
+            package: "strace",
+            program: "strace",
+        },
+    },
+    Server {
         name: "tink",
         source: Source::Python("tink==1.16.1"),
     },

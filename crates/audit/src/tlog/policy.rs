@@ -217,6 +217,17 @@ impl Policy {
         })
     }
 
+    /// Whether a quorum cosigned `note`, whoever signed it.
+    ///
+    /// # Errors
+    /// [`TrustError::Malformed`]; [`TrustError::Signature`] if a line of a witness of the policy is wrong.
+    pub fn is_cosigned(&self, note: &Note) -> Result<bool, TrustError> {
+        TreeHead::parse(note.text()).ok_or(TrustError::Malformed)?;
+        let witnesses = self.witnesses().map(Party::key);
+        let made = verify_lines(note.text(), note.signatures(), witnesses);
+        Ok(self.is_quorum(&made.map_err(|_| TrustError::Signature)?))
+    }
+
     fn is_quorum(&self, cosignatures: &[Verified<'_>]) -> bool {
         let Some(quorum) = self.quorum else {
             return true;

@@ -146,6 +146,15 @@ where
         Ok(entries)
     }
 
+    /// The verified hashes of `tile`, which must be as it is in this tree.
+    #[cfg(feature = "archive")]
+    pub(crate) fn hashes(&mut self, tile: Tile) -> Result<Arc<TileHashes>, TileReadError<E>> {
+        match Tile::in_tree(tile.level(), tile.index(), self.size) == Some(tile) {
+            true => self.tile(tile),
+            false => Err(TileError::NotInTree.into()),
+        }
+    }
+
     /// A verified tile of this tree.
     fn tile(&mut self, tile: Tile) -> Result<Arc<TileHashes>, TileReadError<E>> {
         // Up to one that is known to be good, then down again, each checked against the one above.

@@ -1,11 +1,15 @@
 //! The log as its users see it.
 
 #[cfg(test)]
+mod ages;
+#[cfg(test)]
 mod alerts;
 #[cfg(test)]
 mod anchors;
 #[cfg(test)]
 mod appends;
+#[cfg(test)]
+mod archiving;
 #[cfg(test)]
 mod checkpoints;
 #[cfg(test)]
@@ -13,9 +17,17 @@ mod corpora;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod disclosures;
+#[cfg(test)]
+mod erasures;
+#[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod heads;
+#[cfg(test)]
 mod house;
+#[cfg(test)]
+mod index_file;
 #[cfg(test)]
 mod merkle_vectors;
 #[cfg(test)]
@@ -23,12 +35,34 @@ mod peers;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
+mod pruning;
+#[cfg(test)]
+mod pruning_crash;
+#[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod queries;
+#[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod rotation;
+#[cfg(test)]
+mod signers;
+#[cfg(test)]
+mod stores;
+#[cfg(test)]
+mod subjects;
 #[cfg(test)]
 mod tamper_campaign;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod witnesses;
+#[cfg(test)]
+mod yielding;

@@ -12,6 +12,7 @@ use eonpro_audit::{
 use eonpro_core::component::Component as _;
 use eonpro_testkit::tenant_id;
 
+use crate::ages::{Ages, YEAR};
 use crate::house::House;
 
 async fn append(house: &House, tenant: u128, entries: usize) {
@@ -137,6 +138,7 @@ async fn another_log_is_not_published_over_one_that_is() {
     run(&house).unwrap();
     let before = files(&published(&house));
     fs::remove_dir_all(house.log()).unwrap();
+    eonpro_audit::forget_head(&*house.state).await.unwrap();
     append(&house, 1, 4).await;
     match run(&house) {
         Err(PublishError::Log(VerifyError::Tampered { fault, .. })) => {
@@ -170,4 +172,50 @@ async fn whatever_is_changed_in_what_was_published_proves_nothing() {
         fs::write(&path, good).unwrap();
     }
     run(&house).unwrap();
+}
+
+#[tokio::test]
+async fn of_a_pruned_log_the_hashes_are_published_and_the_bundles_that_are_whole() {
+    let ages = Ages::new();
+    let house = &ages.house;
+    let audit = house.open().await;
+    for _ in 0..12 {
+        ages.views(&audit, 1, 50).await;
+    }
+    ages.time.advance(6 * YEAR);
+    ages.new_segment(&audit).await;
+    ages.views(&audit, 1, 50).await;
+    audit.close().await;
+    run(house).unwrap();
+    let log = LogId::Tenant(tenant_id(1));
+    let origin = published(house).join(log.to_string());
+    let before = files(&origin);
+    let kept = prove(&published(house), &[house.key()], log, 610).unwrap();
+
+    let audit = house.open().await;
+    assert_eq!(ages.prune(&audit).await.unwrap().entries, 512);
+    audit.close().await;
+    let done = run(house).unwrap();
+    assert_eq!((done.logs, done.pruned), (4, 512));
+    let now = files(&origin);
+    let whole = |name: &&String| !name.contains(".p/");
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    let gone: Vec<_> = gone.filter(whole).collect();
+    assert_eq!(gone, ["tile/entries/000", "tile/entries/001"]);
+    // Nothing else that never changes is another.
+    for (name, bytes) in now.iter().filter(|(name, _)| *name != "checkpoint") {
+        assert!(before.get(name).is_none_or(|was| was == bytes), "{name}");
+    }
+    assert_eq!(run(house).unwrap().files, 0);
+    // As if it had been pruned before it was ever published.
+    let fresh = house.dir.path().join("fresh");
+    publish(&house.log(), &[house.key()], &fresh).unwrap();
+    assert_eq!(files(&fresh.join(log.to_string())), now);
+
+    // What is gone cannot be proven any more, what was proven still is, and so is what stays.
+    let none = prove(&published(house), &[house.key()], log, 511);
+    assert!(matches!(none, Err(PublishError::Pruned)), "{none:?}");
+    assert!(verified(house, log, &kept).is_ok());
+    let proof = prove(&published(house), &[house.key()], log, 512).unwrap();
+    assert!(verified(house, log, &proof).is_ok());
 }

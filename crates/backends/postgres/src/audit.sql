@@ -20,11 +20,42 @@ CREATE TABLE "{schema}".audit_entry (
     recorded bigint,
     bytes bytea NOT NULL CHECK (octet_length(bytes) BETWEEN 1 AND 65535),
     leaf bytea NOT NULL,
-    PRIMARY KEY (log, index),
+    PRIMARY KEY (log, index) INCLUDE (leaf),
     CONSTRAINT audit_entry_leaf CHECK (leaf = sha256('\x00'::bytea || bytes)),
     CONSTRAINT audit_entry_kind CHECK (
         (log = 'eonpro/audit/directory') = (id IS NULL) AND (id IS NULL) = (recorded IS NULL))
 );
+
+-- What an entry says of one thing that may be asked for; null where it says nothing, or is none.
+CREATE FUNCTION "{schema}".audit_fact(p_bytes bytea, p_path text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF get_byte(p_bytes, 0) <> 123 THEN
+        RETURN NULL;
+    END IF;
+    RETURN left(convert_from(p_bytes, 'UTF8')::json #>> p_path, 256);
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END
+$body$;
+
+-- The patients whom an entry names.
+CREATE FUNCTION "{schema}".audit_patients(p_bytes bytea) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT nullif(array_remove(ARRAY[
+        "{schema}".audit_fact(p_bytes, '{fields,patient}'),
+        "{schema}".audit_fact(p_bytes, '{fields,retired_patient}'),
+        "{schema}".audit_fact(p_bytes, '{fields,surviving_patient}')
+    ], NULL), '{}');
+$body$;
+
+-- For queries. Nobody has to believe them: what they find is read and compared.
+CREATE INDEX audit_entry_recorded ON "{schema}".audit_entry (log, recorded);
+CREATE INDEX audit_entry_code ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{code}'), index);
+CREATE INDEX audit_entry_outcome ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{outcome}'), index);
+CREATE INDEX audit_entry_actor ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{actor,id}'), index);
+CREATE INDEX audit_entry_trace ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{trace}'), index);
+CREATE INDEX audit_entry_patients ON "{schema}".audit_entry USING gin ("{schema}".audit_patients(bytes));
 
 -- The last signed head of each log.
 CREATE TABLE "{schema}".audit_signed (

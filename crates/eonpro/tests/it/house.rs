@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use eonpro::audit::{
-    AuditError, AuditLog, DirectoryHead, EntryView, LogId, Receipt, Report, Stats,
+    AuditError, AuditLog, DirectoryHead, EntryView, LogId, Page, Query, Receipt, Report, Stats,
 };
 use eonpro::core::component::{Component, Health, Posture};
-use eonpro::core::event::{Code, EmitError, Event, EventSink, Outcome};
+use eonpro::core::event::{Code, Digest, EmitError, Event, EventSink, Outcome};
 use eonpro::core::id::{ActorId, RowId, TenantId};
 use eonpro::core::phi::Phi;
 use eonpro::core::purpose::PurposeOfUse;
@@ -204,6 +204,38 @@ impl AuditLog for DeafLog {
         range: Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
         self.0.read(cx, log, range).await
+    }
+
+    async fn query(&self, cx: &RequestContext, query: &Query) -> Result<Page, AuditError> {
+        self.0.query(cx, query).await
+    }
+
+    async fn prove(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        index: u64,
+        size: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        self.0.prove(cx, log, index, size).await
+    }
+
+    async fn prove_growth(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        self.0.prove_growth(cx, log, old, new).await
+    }
+
+    async fn signed_head(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+    ) -> Result<Option<String>, AuditError> {
+        self.0.signed_head(cx, log).await
     }
 
     async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eonpro_audit::{
-    AuditError, AuditLog, BatchFault, DirectoryHead, EntryView, LogId, Receipt, Report, Stats,
+    AuditError, AuditLog, BatchFault, DirectoryHead, EntryView, LogId, Page, Query, Receipt,
+    Report, Stats,
 };
 use eonpro_core::RequestContext;
 use eonpro_core::component::{Component, Fitness, Health, Posture};
@@ -17,136 +18,9 @@ use eonpro_core::event::{Code, Digest, Event, Outcome};
 use eonpro_core::id::{EventId, TenantId};
 use eonpro_core::time::{ManualClock, Timestamp};
 
+use super::audit_defect::AuditDefect;
 use super::gap::Gap;
 use crate::{Actors, context};
-
-/// What is wrong with the log.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AuditDefect {
-    /// Acknowledges every third entry and does not write it.
-    LosesWrites,
-    /// Shows the second entry before the first.
-    Reorders,
-    /// Shows the last entry twice.
-    DoublesEntries,
-    /// Acknowledges what is not there any more after reopening: a failed sync that nobody heard of.
-    SwallowsSyncErrors,
-    /// Shows what was there at the read before.
-    ReadsStale,
-    /// Tells a root that is not that of what is read.
-    ForksHead,
-    /// Tells its first head for ever.
-    KeepsFirstHead,
-    /// Has another head each time, without growth.
-    GrowsIdleHead,
-    /// Names another predecessor than the one that is there.
-    BreaksChain,
-    /// Tells another hash than that of the bytes.
-    LiesInReceipts,
-    /// Tells recording times by a clock that steps back.
-    StepsBackInTime,
-    /// Writes a repeat as a new entry.
-    ForgetsRepeats,
-    /// Writes a repeat as a new entry after reopening.
-    ForgetsRepeatsOnReopen,
-    /// Takes an event into a second log.
-    TakesEventsTwice,
-    /// Writes a batch entry by entry, up to the one that is refused.
-    TearsBatches,
-    /// Writes something else into the middle of a batch.
-    SplitsBatches,
-    /// Writes everything into the first tenant's log.
-    MixesTenants,
-    /// Says that what belongs to the system is a tenant's.
-    MisplacesSystemEvents,
-    /// Lets everybody read.
-    AnybodyReads,
-    /// Takes back an entry whose caller went away.
-    UnwritesCancelled,
-    /// Counts indexes by itself, with a gap between look and deed.
-    RacesIndexes,
-    /// Leaves it in doubt whether an entry that is too large was written.
-    CallsTooLargeInDoubt,
-    /// Goes on after it was closed.
-    AcceptsAfterClose,
-    /// Is healthy whatever happens.
-    LooksHealthyWhenClosed,
-    /// Verifies once and tells the same report ever after.
-    VerifiesOnce,
-}
-
-impl AuditDefect {
-    /// Every defect.
-    pub const ALL: [Self; 25] = [
-        Self::LosesWrites,
-        Self::Reorders,
-        Self::DoublesEntries,
-        Self::SwallowsSyncErrors,
-        Self::ReadsStale,
-        Self::ForksHead,
-        Self::KeepsFirstHead,
-        Self::GrowsIdleHead,
-        Self::BreaksChain,
-        Self::LiesInReceipts,
-        Self::StepsBackInTime,
-        Self::ForgetsRepeats,
-        Self::ForgetsRepeatsOnReopen,
-        Self::TakesEventsTwice,
-        Self::TearsBatches,
-        Self::SplitsBatches,
-        Self::MixesTenants,
-        Self::MisplacesSystemEvents,
-        Self::AnybodyReads,
-        Self::UnwritesCancelled,
-        Self::RacesIndexes,
-        Self::CallsTooLargeInDoubt,
-        Self::AcceptsAfterClose,
-        Self::LooksHealthyWhenClosed,
-        Self::VerifiesOnce,
-    ];
-
-    /// The check of the suite that is there to catch it.
-    #[must_use]
-    pub const fn caught_by(self) -> &'static str {
-        match self {
-            Self::LosesWrites | Self::Reorders | Self::DoublesEntries => {
-                "appends::every_entry_is_read_once_at_its_receipts_index"
-            }
-            Self::SwallowsSyncErrors => {
-                "durability::what_was_acknowledged_is_there_after_reopening"
-            }
-            Self::ReadsStale => "appends::a_read_shows_what_was_just_acknowledged",
-            Self::ForksHead => "checkpoints::the_directory_signs_the_roots_of_what_is_read",
-            Self::KeepsFirstHead => "checkpoints::heads_only_grow_and_agree_with_the_earlier_ones",
-            Self::GrowsIdleHead => "checkpoints::without_growth_the_head_stays",
-            Self::BreaksChain => "appends::every_leaf_names_the_one_before_it",
-            Self::LiesInReceipts => {
-                "appends::a_receipt_tells_the_next_index_and_the_hash_of_the_bytes"
-            }
-            Self::StepsBackInTime => {
-                "appends::recorded_grows_over_all_logs_whatever_the_clock_does"
-            }
-            Self::ForgetsRepeats => "repeats::a_repeat_gives_the_first_receipt_and_writes_nothing",
-            Self::ForgetsRepeatsOnReopen => "repeats::a_repeat_is_known_after_reopening",
-            Self::TakesEventsTwice => "repeats::an_event_stands_in_one_log_only",
-            Self::TearsBatches => "batches::a_refused_batch_writes_nothing",
-            Self::SplitsBatches => "batches::a_batch_stands_together_in_its_order",
-            Self::MixesTenants => "tenants::every_tenant_has_a_log_of_its_own",
-            Self::MisplacesSystemEvents => "tenants::the_system_log_takes_what_is_not_a_tenants",
-            Self::AnybodyReads => "tenants::a_log_is_read_by_its_tenant_and_by_the_system_only",
-            Self::UnwritesCancelled => "durability::a_cancelled_append_is_never_unwritten",
-            Self::RacesIndexes => {
-                "concurrency::appends_of_many_tasks_are_all_there_once_without_gaps"
-            }
-            Self::CallsTooLargeInDoubt => "refusals::an_entry_that_is_too_large_leaves_nothing",
-            Self::AcceptsAfterClose | Self::LooksHealthyWhenClosed => {
-                "refusals::a_closed_log_refuses_and_says_so"
-            }
-            Self::VerifiesOnce => "checkpoints::verifying_tells_what_there_is_and_is_on_record",
-        }
-    }
-}
 
 /// What a broken log remembers, over reopenings too.
 #[derive(Debug, Default)]
@@ -162,6 +36,7 @@ struct State {
     reopened: bool,
     head: Option<DirectoryHead>,
     report: Option<Report>,
+    notes: HashMap<LogId, String>,
 }
 
 /// A log with one [`AuditDefect`].
@@ -269,6 +144,14 @@ impl BrokenAudit {
             leaf,
             recorded,
         })
+    }
+
+    /// The context of a question as this log takes it.
+    fn asking(&self, cx: &RequestContext) -> RequestContext {
+        match self.has(AuditDefect::AnybodyAsks) {
+            true => somebody(),
+            false => cx.clone(),
+        }
     }
 
     /// Whether a repeat is to be written once more.
@@ -395,6 +278,12 @@ impl BrokenAudit {
                 state.read.insert(log, now.max(before));
                 views.retain(|view| view.index < before);
             }
+            (AuditDefect::HidesViews, _) => {
+                for view in &mut views {
+                    let text = String::from_utf8_lossy(&view.bytes);
+                    view.bytes = text.replace("AUD-003", "AUD-000").into_bytes();
+                }
+            }
             (AuditDefect::BreaksChain, LogId::Tenant(_)) => {
                 for view in views.iter_mut().filter(|view| view.index > 0) {
                     if let Some(digit) = view.bytes.get_mut(20) {
@@ -406,6 +295,12 @@ impl BrokenAudit {
         }
         views
     }
+}
+
+/// Somebody who may read everything.
+fn somebody() -> RequestContext {
+    let clock = ManualClock::at(Timestamp::EPOCH);
+    RequestContext::system("broken", &clock, &SystemEntropy::new())
 }
 
 /// The log of an event that is no system event.
@@ -482,9 +377,7 @@ impl AuditLog for BrokenAudit {
 
     async fn checkpoint(&self) -> Result<DirectoryHead, AuditError> {
         if self.has(AuditDefect::GrowsIdleHead) {
-            let clock = ManualClock::at(Timestamp::EPOCH);
-            let cx = RequestContext::system("broken", &clock, &SystemEntropy::new());
-            self.filler(&cx).await?;
+            self.filler(&somebody()).await?;
         }
         let mut head = self.sound.checkpoint().await?;
         let mut state = self.state();
@@ -503,14 +396,75 @@ impl AuditLog for BrokenAudit {
         log: &LogId,
         range: Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
-        let views = if self.has(AuditDefect::AnybodyReads) {
-            let clock = ManualClock::at(Timestamp::EPOCH);
-            let cx = RequestContext::system("broken", &clock, &SystemEntropy::new());
-            self.sound.read(&cx, log, range).await?
+        if self.has(AuditDefect::ViewsAsAnother) {
+            self.sound.signed_head(cx, log).await?;
+        }
+        let views = if self.has(AuditDefect::AnybodyReads) || self.has(AuditDefect::ViewsAsAnother)
+        {
+            self.sound.read(&somebody(), log, range).await?
         } else {
             self.sound.read(cx, log, range).await?
         };
         Ok(self.shown(*log, views))
+    }
+
+    async fn query(&self, cx: &RequestContext, query: &Query) -> Result<Page, AuditError> {
+        let mut asked = query.clone();
+        match self.defect {
+            AuditDefect::QueryShowsOthers => asked.outcome = None,
+            AuditDefect::QueryChasesItself => asked.size = None,
+            _ => {}
+        }
+        let mut page = self.sound.query(&self.asking(cx), &asked).await?;
+        if self.has(AuditDefect::QueryMissesHits) {
+            page.hits.pop();
+        }
+        Ok(page)
+    }
+
+    async fn prove(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        index: u64,
+        size: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        let index = match self.has(AuditDefect::ProvesAnotherEntry) {
+            true if index + 1 < size => index + 1,
+            _ => index,
+        };
+        self.sound.prove(&self.asking(cx), log, index, size).await
+    }
+
+    async fn prove_growth(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        let cx = self.asking(cx);
+        let mut proof = self.sound.prove_growth(&cx, log, old, new).await?;
+        if self.has(AuditDefect::ForgesGrowth)
+            && let Some(last) = proof.last_mut()
+        {
+            *last = Digest::of(last.as_bytes());
+        }
+        Ok(proof)
+    }
+
+    async fn signed_head(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+    ) -> Result<Option<String>, AuditError> {
+        let note = self.sound.signed_head(&self.asking(cx), log).await?;
+        Ok(match note {
+            Some(note) if self.has(AuditDefect::ShowsFirstHead) => {
+                Some(self.state().notes.entry(*log).or_insert(note).clone())
+            }
+            other => other,
+        })
     }
 
     async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {

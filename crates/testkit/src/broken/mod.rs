@@ -2,6 +2,8 @@
 
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(feature = "audit")]
+mod audit_defect;
 #[cfg(feature = "encryption")]
 mod epoch_keys;
 mod gap;
@@ -11,7 +13,9 @@ mod root_key;
 mod rotation;
 
 #[cfg(feature = "audit")]
-pub use audit::{AuditDefect, BrokenAudit};
+pub use audit::BrokenAudit;
+#[cfg(feature = "audit")]
+pub use audit_defect::AuditDefect;
 #[cfg(feature = "encryption")]
 pub use epoch_keys::{BrokenEpochKeys, EpochDefect};
 pub use kv::{BrokenKeyValue, KvDefect};

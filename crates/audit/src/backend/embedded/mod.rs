@@ -1,14 +1,41 @@
 //! The log in a directory of its own: shared write-ahead segments, one writing thread, no server.
 
 mod alerts;
+mod conflict;
+mod cosigning;
 mod disk;
+mod entries;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faulty;
+#[cfg(feature = "archive")]
+mod feed;
+mod head_store;
+mod heads;
 mod index;
+mod lookup;
+#[cfg(test)]
+mod machine;
 mod open_log;
 mod opening;
+#[cfg(test)]
+mod overload_tests;
+#[cfg(test)]
+mod power_tests;
+mod pruning;
+mod querying;
 mod queue;
+mod reading;
 mod recent;
 mod recovery;
+#[cfg(test)]
+mod rotation_tests;
+#[cfg(test)]
+mod seal_tests;
+mod sealing;
 mod signing;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -22,7 +49,7 @@ use async_trait::async_trait;
 use eonpro_core::RequestContext;
 use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Validation};
 use eonpro_core::entropy::SharedEntropy;
-use eonpro_core::event::{Ack, EmitError, Event, EventSink, Outcome};
+use eonpro_core::event::{Ack, Digest, EmitError, Event, EventSink, Outcome};
 use eonpro_core::identity::ActorKind;
 use eonpro_core::port::{AlertSink, KeyValue, Observer, Operation, Sealer, Signer, Timer};
 use eonpro_core::scope::Authority;
@@ -35,16 +62,26 @@ use crate::error::{AuditError, BatchFault, Written};
 use crate::events;
 use crate::layout::Layout;
 use crate::log_id::LogId;
+use crate::page::Page;
+use crate::query::Query;
 use crate::service::{AuditLog, DirectoryHead, Receipt, Stats};
 use crate::verify::Report;
 use crate::wire::EntryView;
-use disk::FileDisk;
+#[cfg(feature = "archive")]
+pub(crate) use feed::SignedNow;
+pub use head_store::forget_head;
 use open_log::OpenLog;
+pub use pruning::Keeps;
+pub use reading::may_read;
+pub use sealing::SealOrder;
 
 const APPEND: Operation = Operation::new("audit", "append");
 const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
 const CHECKPOINT: Operation = Operation::new("audit", "checkpoint");
 const READ: Operation = Operation::new("audit", "read");
+const QUERY: Operation = Operation::new("audit", "query");
+const PROVE: Operation = Operation::new("audit", "prove");
+const PROVE_GROWTH: Operation = Operation::new("audit", "prove_growth");
 const VERIFY: Operation = Operation::new("audit", "verify");
 
 /// What the log needs of others.
@@ -100,20 +137,64 @@ impl EmbeddedAudit {
         config: AuditConfig,
     ) -> Result<Self, AuditError> {
         let layout = Layout::new(dir);
-        let disk = Box::new(FileDisk(layout.clone()));
-        Ok(Self(opening::open(disk, layout, parts, config).await?))
+        Ok(Self(opening::open(layout, parts, config).await?))
+    }
+
+    /// Gives up a log that [`Self::open`] refuses as [`Corrupt`](AuditError::Corrupt), and opens a successor in
+    /// the same directory: a decision of an operator, never of a program.
+    ///
+    /// All bytes of the old log are kept, unchanged, in `sealed/<n>/` with a statement that lists them by
+    /// their digests. The first entries of the successor's system log are AUD-006, which names the old log's
+    /// last signed head and the digest of the statement, and AUD-002 with `order`. What was spooled is
+    /// folded into the successor; of a damaged spool, what is intact. [`verify()`](crate::verify()) of the
+    /// successor checks the sealed log's files against the statement.
+    ///
+    /// Not cancel-safe in effect, and a crash may cut it short: then the directory does not open until this
+    /// is called again, which goes on where it stopped.
+    ///
+    /// # Errors
+    /// [`AuditError::Sound`] if there is nothing to give up; otherwise as [`Self::open`].
+    pub async fn seal_and_continue(
+        dir: &Path,
+        parts: AuditParts,
+        config: AuditConfig,
+        order: SealOrder,
+    ) -> Result<Self, AuditError> {
+        let layout = Layout::new(dir);
+        let log = sealing::seal_and_continue(layout, parts, config, order).await?;
+        Ok(Self(log))
     }
 }
 
-/// Whether the context may read `log`: every log in a system context, a tenant's own while it is active.
-#[must_use]
-pub fn may_read(cx: &RequestContext, log: &LogId) -> bool {
-    if cx.actor().kind == ActorKind::System {
-        return true;
-    }
-    match log {
-        LogId::Tenant(id) => cx.tenant_scope().is_ok_and(|scope| scope.tenant() == *id),
-        LogId::System | LogId::Directory => false,
+impl EmbeddedAudit {
+    /// Signs with `next` from now on. The last act of the present key is a leaf of the directory log that
+    /// names the new one, so that whoever trusts the old key follows; the old key signs nothing more, and
+    /// never again. Open the log with the new signer from then on. For a system context.
+    ///
+    /// Appends go on meanwhile. Not cancellable: a dropped call goes on to its end.
+    ///
+    /// # Errors
+    /// [`AuditError::Denied`]; [`AuditError::Config`] for a key that signed this log before;
+    /// [`AuditError::Sign`] if one of the keys is out of reach: nothing has changed then. As
+    /// [`AuditLog::checkpoint`].
+    pub async fn rotate_key(
+        &self,
+        cx: &RequestContext,
+        next: Arc<dyn Signer>,
+    ) -> Result<DirectoryHead, AuditError> {
+        if cx.actor().kind != ActorKind::System {
+            return Err(AuditError::Denied);
+        }
+        let core = Arc::clone(&self.0);
+        core.open()?;
+        let rotated = task::outlive(async move {
+            let rotated = core.signing.lock().await.rotate(&core.queue, next).await;
+            match core.note_corruption(rotated).await {
+                Ok(_) => core.sign().await,
+                Err(error) => Err(error),
+            }
+        });
+        rotated.await.unwrap_or(Err(AuditError::WorkerLost))
     }
 }
 
@@ -184,16 +265,46 @@ impl AuditLog for EmbeddedAudit {
         range: Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
         let timer = Timer::start(READ, &*self.0.clock, &*self.0.observer);
-        let views = match self.0.open() {
-            Err(closed) => Err(closed),
-            Ok(()) if !may_read(cx, log) => Err(AuditError::Denied),
-            Ok(()) => {
-                let (core, log) = (Arc::clone(&self.0), *log);
-                let read = task::blocking(move || core.read_spots(&log, &range)).await;
-                read.unwrap_or(Err(AuditError::WorkerLost))
-            }
-        };
+        let views = self.0.read(cx, log, range).await;
         timer.end(views)
+    }
+
+    async fn query(&self, cx: &RequestContext, query: &Query) -> Result<Page, AuditError> {
+        let timer = Timer::start(QUERY, &*self.0.clock, &*self.0.observer);
+        let page = self.0.query(cx, query).await;
+        timer.end(page)
+    }
+
+    async fn prove(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        index: u64,
+        size: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        let timer = Timer::start(PROVE, &*self.0.clock, &*self.0.observer);
+        let proof = self.0.prove(cx, log, index, size).await;
+        timer.end(proof)
+    }
+
+    async fn prove_growth(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Digest>, AuditError> {
+        let timer = Timer::start(PROVE_GROWTH, &*self.0.clock, &*self.0.observer);
+        let proof = self.0.prove_growth(cx, log, old, new).await;
+        timer.end(proof)
+    }
+
+    async fn signed_head(
+        &self,
+        cx: &RequestContext,
+        log: &LogId,
+    ) -> Result<Option<String>, AuditError> {
+        self.0.signed_head(cx, log).await
     }
 
     async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {
@@ -203,7 +314,11 @@ impl AuditLog for EmbeddedAudit {
             return timer.end(Err(AuditError::Denied));
         }
         let verified = match core.open() {
-            Ok(()) => core.signing.lock().await.verify(&core.queue).await,
+            Ok(()) => {
+                // What is being pruned is not looked at half way.
+                let _turn = core.retention.turn.lock().await;
+                core.signing.lock().await.verify(&core.queue).await
+            }
             Err(closed) => Err(closed),
         };
         timer.end(match core.note_corruption(verified).await {
@@ -267,6 +382,10 @@ impl Component for EmbeddedAudit {
             Health::Unhealthy("a write failed twice: the log must be opened again")
         } else if self.0.corrupt.load(Ordering::Acquire) {
             Health::Unhealthy("the bytes on disk are not what was written")
+        } else if self.0.halted.get().is_some() {
+            Health::Unhealthy("the log is not the one that was signed: it signs nothing more")
+        } else if self.0.overdue.load(Ordering::Acquire) {
+            Health::Degraded("too few witnesses cosign the log")
         } else if stats.abandoned > 0 {
             Health::Degraded("a segment was given up after a failed write")
         } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {
@@ -289,6 +408,7 @@ impl Component for EmbeddedAudit {
         if let Err(error) = core.sign().await {
             tracing::error!(%error, "the last audit checkpoint failed");
         }
+        core.close_index().await;
         core.end_spool();
         core.queue.end();
         // The writer gives the lock back after its last byte.

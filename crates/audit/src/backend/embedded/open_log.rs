@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use eonpro_core::RequestContext;
@@ -15,10 +15,16 @@ use futures_util::future::{Either, select, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::alerts::Notice;
+use super::cosigning::Round;
+use super::entries::Entries;
+use super::heads::Heads;
 use super::index::{Index, count};
+use super::lookup::Lookup;
+use super::pruning::Retention;
 use super::queue::{NewLeaf, Queue};
 use super::recovery::Dropped;
-use super::signing::Signing;
+use super::sealing::Successor;
+use super::signing::{Halt, Signing};
 use crate::alert::alert_for;
 use crate::checkpoint::Checkpoint;
 use crate::config::AuditConfig;
@@ -29,9 +35,8 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
-use crate::segment::{Frame, Kind, padded};
 use crate::service::{DirectoryHead, Receipt};
-use crate::spool::{self, Spool};
+use crate::spool::{self, NotSpooled, Spool};
 use crate::wire::{self, EntryView};
 
 /// How many spooled entries are folded in at once, sharing syncs.
@@ -48,12 +53,21 @@ pub(super) struct OpenLog {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) queue: Queue,
     pub(super) index: Arc<Index>,
+    pub(super) lookup: Lookup,
+    pub(super) heads: Arc<Heads>,
     pub(super) signing: tokio::sync::Mutex<Signing>,
     pub(super) spool: Mutex<Option<Spool>>,
+    pub(super) retention: Retention,
     pub(super) closed: AtomicBool,
     pub(super) down: AtomicBool,
     /// Whether the bytes on disk were found to differ from what was written.
     pub(super) corrupt: AtomicBool,
+    /// Why nothing more is signed, and whether nothing is appended either.
+    pub(super) halted: OnceLock<Halt>,
+    pub(super) forked: AtomicBool,
+    /// Whether a quorum of witnesses is missing, and for too long.
+    pub(super) short: AtomicBool,
+    pub(super) overdue: AtomicBool,
     /// Entries since the last automatic checkpoint, and whether one is being made.
     pub(super) since_checkpoint: AtomicU64,
     pub(super) checkpointing: AtomicBool,
@@ -66,6 +80,15 @@ pub(super) struct OpenLog {
 pub(super) struct Ending {
     pub(super) writer: JoinHandle<()>,
     pub(super) alerts: tokio::task::JoinHandle<()>,
+}
+
+impl Ending {
+    pub(super) fn of(
+        writer: JoinHandle<()>,
+        alerts: tokio::task::JoinHandle<()>,
+    ) -> Mutex<Option<Self>> {
+        Mutex::new(Some(Self { writer, alerts }))
+    }
 }
 
 impl OpenLog {
@@ -99,12 +122,30 @@ impl OpenLog {
         let event = events::started(&head);
         self.record(LogId::System, event, Outcome::Success).await?;
         match self.sign().await {
-            Err(AuditError::Sign(error)) => {
+            Err(error @ (AuditError::Sign(_) | AuditError::HeadStore(_))) => {
                 tracing::error!(%error, "the audit log starts with entries that are not signed");
                 Ok(())
             }
             other => other.map(|_| ()),
         }
+    }
+
+    /// Records first of all which log this one follows, unless a call that was cut short has done so.
+    pub(super) async fn succeed(&self, successor: Successor) -> Result<(), AuditError> {
+        let mark = self.queue.mark().await?;
+        if mark.heads.iter().any(|head| head.log == LogId::System) {
+            return Ok(());
+        }
+        let Successor { statement, order } = successor;
+        let cx = RequestContext::system("audit", &*self.clock, &*self.entropy);
+        let sealed = events::sealed(&statement);
+        let stopped = events::stopped(&statement, order.by, order.reason);
+        let both = [
+            Event::new(sealed, Outcome::Serious, &*self.clock, &*self.entropy),
+            Event::new(stopped, Outcome::Success, &*self.clock, &*self.entropy),
+        ];
+        self.submit(LogId::System, &cx, &both).await?;
+        Ok(())
     }
 
     async fn fold(&self, log: LogId, tail: &[u8]) -> Result<(), AuditError> {
@@ -122,7 +163,17 @@ impl OpenLog {
 
     /// Signs what grew. If the disk is found to differ, that is on record, as far as it can be.
     pub(super) async fn sign(&self) -> Result<DirectoryHead, AuditError> {
-        let signed = self.signing.lock().await.checkpoint(&self.queue).await;
+        let (signed, round) = {
+            let mut signing = self.signing.lock().await;
+            match signing.checkpoint(&self.queue).await {
+                Ok(head) => (Ok(head), signing.cosign(&self.index).await),
+                Err(error) => (Err(error), Ok(Round::Quiet)),
+            }
+        };
+        if let Ok(round) = &round {
+            self.note_round(round).await;
+        }
+        let signed = signed.and_then(|head| round.map(|_| head));
         self.note_corruption(signed).await
     }
 
@@ -131,6 +182,7 @@ impl OpenLog {
         &self,
         result: Result<T, AuditError>,
     ) -> Result<T, AuditError> {
+        self.note_conflict(&result).await;
         if let Err(AuditError::Corrupt(error @ VerifyError::Tampered { .. })) = &result {
             self.corrupt.store(true, Ordering::Release);
             let event = events::failed(error);
@@ -168,7 +220,7 @@ impl OpenLog {
         if self.closed.load(Ordering::Acquire) {
             Err(AuditError::Closed)
         } else {
-            Ok(())
+            self.not_forked()
         }
     }
 
@@ -232,6 +284,7 @@ impl OpenLog {
                 tracing::error!(%error, "an audit checkpoint failed");
             }
             log.checkpointing.store(false, Ordering::Release);
+            log.follow().await;
         });
     }
 
@@ -271,7 +324,10 @@ impl OpenLog {
             // Reopening cuts what may be there by half.
             *spool = None;
         }
-        added.map_err(|error| AuditError::Spool(error.into()))
+        added.map_err(|error| match error {
+            NotSpooled::Certain(error) => AuditError::Spool(error.into()),
+            NotSpooled::InDoubt => AuditError::Poisoned,
+        })
     }
 
     /// Waits for a spooling that is under way; none begins after the close.
@@ -285,25 +341,11 @@ impl OpenLog {
         log: &LogId,
         range: &Range<u64>,
     ) -> Result<Vec<EntryView>, AuditError> {
-        let spots = self.index.spots(log, range, self.config.read_limit);
-        let mut views = Vec::with_capacity(spots.len());
-        for (at, spot) in spots.into_iter().enumerate() {
-            let index = range.start.saturating_add(at as u64);
-            let from = spot.offset as usize;
-            let until = from + padded(spot.length as usize);
-            let bytes = self
-                .layout
-                .read(u64::from(spot.segment), from, Some(until))?;
-            let frame = Frame::parse(&bytes);
-            let frame = frame
-                .filter(|frame| frame.kind == Kind::Leaf && frame.index == index)
-                .ok_or_else(|| VerifyError::tampered(Place::entry(*log, index), Fault::Frame))?;
-            views.push(EntryView {
-                log: *log,
-                index,
-                bytes: frame.payload.to_vec(),
-            });
-        }
-        Ok(views)
+        let size = self.index.size(log).unwrap_or(0);
+        let most = range.start.saturating_add(self.config.read_limit as u64);
+        let mut entries = Entries::new(&self.layout, &self.index, *log);
+        (range.start..range.end.min(size).min(most))
+            .map(|index| entries.view(index))
+            .collect()
     }
 }

@@ -142,6 +142,12 @@ impl Queue {
         let _ = self.jobs.send(Job::End);
     }
 
+    /// How many jobs wait for the writer.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.jobs.len()
+    }
+
     fn send(&self, job: Job) -> Result<(), AuditError> {
         self.jobs.send(job).map_err(|_| AuditError::Closed)
     }

@@ -8,19 +8,23 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::sync::Arc;
 
-use super::index::{Index, Spot};
+use super::head_store::Kept;
+use super::index::{Durable, Index, Spot};
 use super::recent::Recent;
-use crate::checkpoint::VerifyingKey;
+use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::config::AuditConfig;
 use crate::error::AuditError;
 use crate::fault::{Fault, Place, VerifyError};
+use crate::head::HeadConflict;
 use crate::layout::{self, Layout};
 use crate::log_id::LogId;
 use crate::replay::{Signed, Taken};
-use crate::segment::{HEADER_BYTES, Header};
+use crate::sealed::Statement;
+use crate::segment::{HEADER_BYTES, Header, Tail};
 use crate::service::Receipt;
 use crate::spool;
-use crate::verify::{check_claim, nothing_signed_is_missing};
+use crate::trail::Trail;
+use crate::verify::{check_claim, nothing_signed_is_missing, what_is_pruned_was_announced};
 use crate::walk::{Torn, Walk, directory_head, signed_points};
 
 /// What opening found.
@@ -28,6 +32,9 @@ use crate::walk::{Torn, Walk, directory_head, signed_points};
 pub(super) struct Recovered {
     pub(super) walk: Walk,
     pub(super) signed: Signed,
+    /// The head in the file `checkpoint`.
+    pub(super) head: Checkpoint,
+    pub(super) trail: Trail,
     pub(super) index: Arc<Index>,
     pub(super) recent: Recent,
     pub(super) dropped: Option<Dropped>,
@@ -49,8 +56,14 @@ pub(super) fn prepare(layout: &Layout) -> Result<File, AuditError> {
     layout.create()?;
     let lock = lock(layout)?;
     layout.stray()?;
-    remove_leftovers(layout)?;
+    clear(layout)?;
     Ok(lock)
+}
+
+/// Removes what crashes left of unfinished files, and makes all names durable.
+pub(super) fn clear(layout: &Layout) -> io::Result<()> {
+    remove_leftovers(layout)?;
+    layout.sync_names()
 }
 
 /// Reads the prepared directory, which has its signed head. Blocks.
@@ -58,12 +71,18 @@ pub(super) fn recover(
     layout: &Layout,
     keys: &[VerifyingKey],
     config: &AuditConfig,
+    kept: Option<&Kept>,
 ) -> Result<Recovered, AuditError> {
     if layout.segments()? == 0 {
         create_first(layout, keys)?;
     }
-    check_claim(layout, keys)?;
-    let (signed, _) = signed_points(layout, keys, None)?;
+    let (mut signed, head, trail) = signed_points(layout, keys, None)?;
+    check_claim(layout, trail.keys())?;
+    if let Some(kept) = kept {
+        kept.verify(&trail.at(kept.head.size))?;
+        let forked = |_| AuditError::Fork(HeadConflict::with_store(&kept.head, &head));
+        signed.add_anchor(&kept.head).map_err(forked)?;
+    }
     let spooled = spool::read(layout)?;
     let mut recent = Recent::new(config.recent_ids);
     let mut walk = Walk::new();
@@ -79,10 +98,16 @@ pub(super) fn recover(
             };
             recent.insert(event, receipt);
         }
-    })?;
+    });
+    let torn = fits_kept(torn, &walk, &head, kept)?;
     nothing_signed_is_missing(&walk, &signed, torn.as_ref())?;
+    what_is_pruned_was_announced(&walk)?;
     let index = Arc::new(Index::default());
-    index.publish(spots);
+    let end = Durable {
+        segment: walk.segment,
+        cursor: walk.end,
+    };
+    index.publish(spots, end);
     // Nothing on disk is changed before all of it was found good.
     let dropped = settle_tail(layout, &walk, &signed, torn.as_ref())?;
     if spooled.torn {
@@ -91,11 +116,39 @@ pub(super) fn recover(
     Ok(Recovered {
         walk,
         signed,
+        head,
+        trail,
         index,
         recent,
         dropped,
         spooled: spooled.entries,
     })
+}
+
+/// Whether the directory log is a later state of the head that the store keeps.
+fn fits_kept(
+    walked: Result<Option<Torn>, VerifyError>,
+    walk: &Walk,
+    head: &Checkpoint,
+    kept: Option<&Kept>,
+) -> Result<Option<Torn>, AuditError> {
+    let Some(kept) = kept else {
+        return Ok(walked?);
+    };
+    let torn = match walked {
+        Err(VerifyError::Tampered {
+            fault: Fault::Anchor,
+            ..
+        }) => return Err(AuditError::Fork(HeadConflict::with_store(&kept.head, head))),
+        other => other?,
+    };
+    let there = walk.replay.size(LogId::Directory);
+    // Without all that its own head covers it is damaged, rather than older.
+    if (head.size..kept.head.size).contains(&there) {
+        let conflict = HeadConflict::with_store(&kept.head, head);
+        return Err(AuditError::RolledBack(conflict));
+    }
+    Ok(torn)
 }
 
 fn spot(segment: u64, taken: &Taken) -> Spot {
@@ -106,7 +159,7 @@ fn spot(segment: u64, taken: &Taken) -> Spot {
     }
 }
 
-fn lock(layout: &Layout) -> Result<File, AuditError> {
+pub(super) fn lock(layout: &Layout) -> Result<File, AuditError> {
     let file = layout::private()
         .read(true)
         .write(true)
@@ -123,19 +176,19 @@ fn lock(layout: &Layout) -> Result<File, AuditError> {
 fn remove_leftovers(layout: &Layout) -> io::Result<()> {
     let checkpoint = layout::temporary(&layout.checkpoint());
     if checkpoint.exists() {
-        fs::remove_file(checkpoint)?;
+        layout.vfs().remove(&checkpoint)?;
     }
     for entry in fs::read_dir(layout.wal())? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
+            layout.vfs().remove(&path)?;
         }
     }
     Ok(())
 }
 
 fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError> {
-    if directory_head(layout, keys)?.size > 0 {
+    if directory_head(layout, &Trail::new(keys))?.size > 0 {
         // Something was signed: the segments were taken away.
         let place = Place::entry(LogId::Directory, 0);
         return Err(VerifyError::tampered(place, Fault::Missing).into());
@@ -145,8 +198,10 @@ fn create_first(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError
         first_batch: 0,
         chain: crate::segment::genesis(),
         previous_end: 0,
+        previous_tail: Tail::Zeros,
+        follows: Statement::pending(layout)?.map(|sealed| sealed.digest()),
     };
-    Ok(layout::replace(&layout.segment(1), &header.encode())?)
+    Ok(layout.replace(&layout.segment(1), &header.encode())?)
 }
 
 /// Makes the last segment durable up to the end of its last intact batch, and nothing behind it.
@@ -177,15 +232,15 @@ fn settle_tail(
             .rposition(|byte| *byte != 0)
             .map_or(0, |at| at + 1);
         let tail = rest.get(..length).unwrap_or_default();
-        layout::private_dir(&layout.torn())?;
+        layout.private_dir(&layout.torn())?;
         let name = format!("{segment:010}-{}.bin", walk.end.offset);
-        layout::replace(&layout.torn().join(name), tail)?;
+        layout.replace(&layout.torn().join(name), tail)?;
         dropped = Some(Dropped {
             segment,
             bytes: length as u64,
             batches: walk.end.batch,
         });
     }
-    layout::replace(&layout.segment(segment), valid)?;
+    layout.replace(&layout.segment(segment), valid)?;
     Ok(dropped)
 }

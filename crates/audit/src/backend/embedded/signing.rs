@@ -10,16 +10,22 @@ use eonpro_core::event::Digest;
 use eonpro_core::port::Signer;
 use eonpro_core::task;
 
+use super::cosigning::{Cosigning, Round};
+use super::head_store::HeadStore;
+use super::heads::Heads;
+use super::index::Index;
 use super::queue::{NewLeaf, Queue};
 use super::writer::Mark;
 use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::error::AuditError;
 use crate::fault::{Fault, Place, VerifyError};
-use crate::layout::{self, Layout};
+use crate::head::HeadConflict;
+use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::empty_root;
 use crate::replay::Signed;
 use crate::service::DirectoryHead;
+use crate::trail::KeyChange;
 use crate::verify::{Report, verify_until};
 use crate::walk::{Until, Walk};
 
@@ -34,11 +40,105 @@ pub(super) struct Signing {
     pub(super) walk: Option<Walk>,
     /// The largest signed size of each log.
     pub(super) sizes: HashMap<LogId, u64>,
+    /// What was signed last, for readers.
+    pub(super) heads: Arc<Heads>,
+    /// What was signed last, where another process looks before it signs.
+    pub(super) store: HeadStore,
+    /// The published head of the directory log.
+    pub(super) head: Checkpoint,
+    pub(super) cosigning: Cosigning,
+    /// Why nothing more is signed.
+    pub(super) halted: Option<Halt>,
+}
+
+/// The log is not the one that it should be: what signing answers from then on.
+#[derive(Debug, Clone)]
+pub(super) enum Halt {
+    RolledBack(Box<HeadConflict>),
+    Fork(Box<HeadConflict>),
+}
+
+impl Halt {
+    /// What an error means for the signing after it.
+    pub(super) fn of(error: &AuditError) -> Option<Self> {
+        match error {
+            AuditError::RolledBack(conflict) => Some(Self::RolledBack(conflict.clone())),
+            AuditError::Fork(conflict) => Some(Self::Fork(conflict.clone())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn conflict(&self) -> &HeadConflict {
+        match self {
+            Self::RolledBack(conflict) | Self::Fork(conflict) => conflict,
+        }
+    }
+}
+
+impl From<Halt> for AuditError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::RolledBack(conflict) => Self::RolledBack(conflict),
+            Halt::Fork(conflict) => Self::Fork(conflict),
+        }
+    }
 }
 
 impl Signing {
-    /// Signs what grew and returns the directory's head.
+    /// Signs what grew and returns the directory's head, unless the log was found to be another.
     pub(super) async fn checkpoint(&mut self, queue: &Queue) -> Result<DirectoryHead, AuditError> {
+        if let Some(halt) = &self.halted {
+            return Err(halt.clone().into());
+        }
+        let signed = self.sign_grown(queue).await;
+        if let Err(error) = &signed {
+            self.halted = Halt::of(error);
+        }
+        signed
+    }
+
+    /// Hands over to the key of `next`: the last act of the present one.
+    pub(super) async fn rotate(
+        &mut self,
+        queue: &Queue,
+        next: Arc<dyn Signer>,
+    ) -> Result<DirectoryHead, AuditError> {
+        let new = VerifyingKey::from_bytes(next.public_key());
+        if self.keys.contains(&new) {
+            return Err(AuditError::Config("a signing key has its time once"));
+        }
+        self.checkpoint(queue).await?;
+        let change = KeyChange {
+            at: self.head,
+            old: VerifyingKey::from_bytes(self.signer.public_key()),
+            new,
+        };
+        let leaf = change.sign(&*self.signer, &*next).await?;
+        let leaf = NewLeaf::Checkpoint(leaf.into_bytes());
+        queue.append(None, LogId::Directory, vec![leaf]).await?;
+        self.signer = next;
+        self.keys.push(new);
+        self.heads.trust(new);
+        let (layout, keys) = (self.layout.clone(), self.keys.clone());
+        task::blocking(move || name_keys(&layout, &keys))
+            .await
+            .map_err(|_| AuditError::WorkerLost)??;
+        self.checkpoint(queue).await
+    }
+
+    /// Asks the witnesses about the published head.
+    pub(super) async fn cosign(&mut self, index: &Arc<Index>) -> Result<Round, AuditError> {
+        let head = self.head;
+        let round = self.cosigning.round(&head, &self.layout, index).await;
+        if let Err(error) = &round {
+            self.halted = Halt::of(error);
+        }
+        round
+    }
+
+    async fn sign_grown(&mut self, queue: &Queue) -> Result<DirectoryHead, AuditError> {
+        // Before anything is signed: of two processes with copies of the log one stops here.
+        self.store.check(&self.head).await?;
         let mark = queue.mark().await?;
         self.recompute(&mark).await?;
         let grown: Vec<Checkpoint> = mark
@@ -53,9 +153,10 @@ impl Signing {
                 let note = head.sign(&*self.signer).await?;
                 leaves.push(NewLeaf::Checkpoint(note.into_bytes()));
             }
-            queue.append(None, LogId::Directory, leaves).await?;
-            for head in part {
+            let receipts = queue.append(None, LogId::Directory, leaves).await?;
+            for (head, receipt) in part.iter().zip(receipts) {
                 self.sizes.insert(head.log, head.size);
+                self.heads.set(*head, Some(receipt.index));
             }
         }
         let mark = queue.mark().await?;
@@ -63,11 +164,14 @@ impl Signing {
         if directory.size > self.size(LogId::Directory) {
             self.recompute(&mark).await?;
             let note = directory.sign(&*self.signer).await?;
-            let path = self.layout.checkpoint();
-            task::blocking(move || layout::replace(&path, note.as_bytes()))
+            self.store.swap(&directory, &note).await?;
+            let layout = self.layout.clone();
+            task::blocking(move || layout.replace(&layout.checkpoint(), note.as_bytes()))
                 .await
                 .map_err(|_| AuditError::WorkerLost)??;
             self.sizes.insert(LogId::Directory, directory.size);
+            self.heads.set(directory, None);
+            self.head = directory;
         }
         let ordinary = || {
             mark.heads
@@ -128,6 +232,17 @@ fn read_on(mut walk: Walk, layout: &Layout, until: Until) -> Result<Walk, Verify
 fn directory(mark: &Mark) -> Checkpoint {
     let found = mark.heads.iter().find(|head| head.log == LogId::Directory);
     found.copied().unwrap_or_else(empty_directory)
+}
+
+/// Writes down whose signatures the log carries, for verifiers that were given no key. Blocks.
+pub(super) fn name_keys(layout: &Layout, keys: &[VerifyingKey]) -> Result<(), AuditError> {
+    let lines = keys.iter().map(|key| key.vkey(&LogId::Directory) + "\n");
+    let text: String = lines.collect();
+    // Nothing on disk is changed that is as it should be.
+    if layout.read_keys().ok().flatten().as_ref() == Some(&text) {
+        return Ok(());
+    }
+    Ok(layout.replace(&layout.keys(), text.as_bytes())?)
 }
 
 /// The head of a directory log that holds nothing yet: signed before the first segment is there.

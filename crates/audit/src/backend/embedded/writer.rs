@@ -18,19 +18,22 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use super::alerts::Notice;
-use super::disk::{Disk, SegmentFile};
-use super::index::{Index, Spot, count};
+use super::disk;
+use super::index::{Durable, Index, Spot, count};
 use super::queue::{Append, Budget, Job, NewLeaf};
 use super::recent::Recent;
 use crate::checkpoint::Checkpoint;
 use crate::config::AuditConfig;
 use crate::error::AuditError;
+use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
 use crate::replay::{LogState, Replay};
-use crate::segment::{self, End, HEADER_BYTES, Header, Kind, padded, push_frame};
+use crate::scan::Cursor;
+use crate::segment::{self, End, HEADER_BYTES, Header, Kind, Tail, padded, push_frame};
 use crate::sequence;
 use crate::service::Receipt;
+use crate::vfs::VfsFile;
 use crate::walk::Until;
 use crate::wire;
 
@@ -48,8 +51,8 @@ pub(super) struct Mark {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) disk: Box<dyn Disk>,
-    pub(super) file: Box<dyn SegmentFile>,
+    pub(super) layout: Layout,
+    pub(super) file: Box<dyn VfsFile>,
     pub(super) config: AuditConfig,
     pub(super) clock: SharedClock,
     pub(super) index: Arc<Index>,
@@ -57,7 +60,8 @@ pub(super) struct Writer {
     /// The logs with what is staged but not yet durable. After a final failure nobody reads it.
     pub(super) replay: Replay,
     pub(super) recent: Recent,
-    pub(super) segment: u64,
+    /// The header of the present segment.
+    pub(super) header: Header,
     /// The end of what is durable in the segment.
     pub(super) offset: usize,
     /// How far the segment is filled with zeros.
@@ -67,6 +71,8 @@ pub(super) struct Writer {
     /// Whether the present segment can no longer be relied upon: a fill failed, or the next segment
     /// may already have its name. Nothing more is written to it.
     pub(super) must_roll: bool,
+    /// Whether anything may stand behind the durable end of the present segment.
+    pub(super) tail: Tail,
     pub(super) down: bool,
     /// The lock of the directory: held as long as somebody may write.
     pub(super) _lock: File,
@@ -164,7 +170,7 @@ impl Writer {
     fn mark(&self) -> Mark {
         Mark {
             until: Until {
-                segment: self.segment,
+                segment: self.header.number,
                 offset: self.offset,
             },
             heads: self.replay.logs.iter().map(LogState::head).collect(),
@@ -196,6 +202,7 @@ impl Writer {
         if let Err(first) = self.persist(&staged.frames) {
             tracing::error!(error = %first.kind(), "a write to the audit log failed");
             count(&self.index.counters.abandoned, 1);
+            self.tail = Tail::GivenUp;
             if let Err(second) = self.roll().and_then(|()| self.persist(&staged.frames)) {
                 tracing::error!(error = %second.kind(), "the audit log is down");
                 self.down = true;
@@ -203,7 +210,7 @@ impl Writer {
                 return refuse(appends, |_| AuditError::Poisoned);
             }
         }
-        self.publish(&staged);
+        self.publish(&staged, chain);
         self.offset += staged.frames.len();
         self.batch += 1;
         self.chain = chain;
@@ -241,9 +248,11 @@ impl Writer {
         if wanted > self.filled {
             let ahead = (self.filled + self.config.fill_bytes).min(self.config.segment_bytes);
             let length = wanted.max(ahead);
+            // Where there is no room, zeros that are half written are written on later.
+            disk::fill(&mut *self.file, length as u64)?;
             // After a failed sync the next one may succeed without the bytes being there.
             self.must_roll = true;
-            self.file.fill(length as u64)?;
+            self.file.sync_all()?;
             self.must_roll = false;
             self.filled = length;
         }
@@ -251,27 +260,35 @@ impl Writer {
     }
 
     /// Begins a new segment. What stands behind the durable end of the present one counts no more,
-    /// also if this fails: the new segment may have its name all the same.
+    /// also if this fails: the new segment may have its name all the same. A segment without a batch is
+    /// made anew under its own name, so that a full disk does not come to hold ever more of them.
     fn roll(&mut self) -> io::Result<()> {
         self.must_roll = true;
-        let header = Header {
-            number: self.segment + 1,
-            first_batch: self.batch,
-            chain: self.chain,
-            previous_end: self.offset as u64,
+        let header = if self.offset == HEADER_BYTES {
+            self.header
+        } else {
+            Header {
+                number: self.header.number + 1,
+                first_batch: self.batch,
+                chain: self.chain,
+                previous_end: self.offset as u64,
+                previous_tail: self.tail,
+                follows: self.header.follows,
+            }
         };
-        self.file = self.disk.create(&header)?;
-        self.segment = header.number;
+        self.file = disk::create(&self.layout, &header)?;
+        self.header = header;
         self.offset = HEADER_BYTES;
         self.filled = HEADER_BYTES;
         self.must_roll = false;
+        self.tail = Tail::Zeros;
         Ok(())
     }
 
     fn persist(&mut self, frames: &[u8]) -> io::Result<()> {
         self.fill(frames.len())?;
-        self.file.write_at(frames, self.offset as u64)?;
-        self.file.sync()
+        self.file.write_all_at(frames, self.offset as u64)?;
+        self.file.sync_data()
     }
 
     fn stage(&mut self, appends: Vec<Append>) -> Staged {
@@ -400,18 +417,26 @@ impl Writer {
     }
 
     /// Shows readers what has become durable at the present offset.
-    fn publish(&self, staged: &Staged) {
+    fn publish(&self, staged: &Staged, chain: Digest) {
+        let end = Durable {
+            segment: self.header.number,
+            cursor: Cursor {
+                offset: self.offset + staged.frames.len(),
+                batch: self.batch + 1,
+                chain,
+            },
+        };
         let place = |at: usize| u32::try_from(self.offset + at).unwrap_or(u32::MAX);
-        let segment = u32::try_from(self.segment).unwrap_or(u32::MAX);
-        self.index
-            .publish(staged.spots.iter().map(|(log, at, length)| {
-                let spot = Spot {
-                    segment,
-                    offset: place(*at),
-                    length: *length,
-                };
-                (*log, spot)
-            }));
+        let segment = u32::try_from(self.header.number).unwrap_or(u32::MAX);
+        let spots = staged.spots.iter().map(|(log, at, length)| {
+            let spot = Spot {
+                segment,
+                offset: place(*at),
+                length: *length,
+            };
+            (*log, spot)
+        });
+        self.index.publish(spots, end);
     }
 
     fn raise(&self, alerts: Vec<(LogId, Alert)>) {

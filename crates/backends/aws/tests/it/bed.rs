@@ -26,7 +26,7 @@ pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 /// Ends with the process of the tests.
 static MOTO: OnceCell<Option<Server>> = OnceCell::const_new();
 
-async fn moto() -> Option<&'static Server> {
+pub(crate) async fn moto() -> Option<&'static Server> {
     let start = || async {
         let program = servers::require_tool("moto", "moto_server")?;
         let arguments = |port: u16| {

@@ -1,6 +1,8 @@
 //! A root in KMS from outside: on a real moto server, behind a proxy that keeps KMS' own rules.
 
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 mod bed;
 #[cfg(test)]
 mod calls;
@@ -12,5 +14,7 @@ mod epochs;
 mod proxy;
 #[cfg(test)]
 mod root;
+#[cfg(test)]
+mod s3;
 #[cfg(test)]
 mod vault;

@@ -36,6 +36,8 @@ impl Ask for Connections {
 /// The texts of the statements, for one schema.
 #[derive(Debug)]
 pub(super) struct Statements {
+    /// The schema's name in quotes.
+    pub(super) schema: String,
     lead: String,
     append: String,
     sign: String,
@@ -51,6 +53,7 @@ pub(super) struct Statements {
     signed: String,
     note: String,
     strays: String,
+    hashes: String,
     /// For applications.
     pub(super) stage: String,
 }
@@ -59,6 +62,7 @@ impl Statements {
     pub(super) fn of(schema: &str) -> Self {
         let s = format!("\"{schema}\"");
         Self {
+            schema: s.clone(),
             lead: format!("SELECT epoch, recorded FROM {s}.audit_lead($1)"),
             append: format!(
                 "SELECT {s}.audit_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
@@ -96,6 +100,10 @@ impl Statements {
             strays: format!(
                 "SELECT min(e.log) FROM {s}.audit_entry e WHERE NOT EXISTS ( \
                    SELECT FROM {s}.audit_head h WHERE h.log = e.log)"
+            ),
+            hashes: format!(
+                "SELECT index / 256, string_agg(leaf, ''::bytea ORDER BY index) FROM {s}.audit_entry \
+                 WHERE log = $1 AND index >= $2 AND index < $3 GROUP BY 1 ORDER BY 1"
             ),
             stage: format!("SELECT {s}.audit_stage($1, $2, $3)"),
         }
@@ -157,6 +165,18 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    pub(super) fn of(row: &Row) -> Result<Self, PgError> {
+        let id: Option<&str> = column(row, 1)?;
+        let recorded: Option<i64> = column(row, 2)?;
+        Ok(Self {
+            index: number(row, 0)?,
+            id: id.map(event).transpose()?,
+            recorded: recorded.map(Timestamp::from_nanos),
+            bytes: column(row, 3)?,
+            leaf: digest(column(row, 4)?),
+        })
+    }
+
     /// Whether the columns say what the bytes say.
     pub(super) fn agrees(&self, taken: &Taken) -> bool {
         let recorded = taken.event.map(|_| taken.recorded);
@@ -208,7 +228,7 @@ fn texts(ids: &[EventId]) -> Vec<String> {
 }
 
 /// A size or an index as the server has it.
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -435,18 +455,7 @@ impl Statements {
             (&limit, Type::INT8),
         ];
         let rows = on.ask(&self.entries, &parameters).await?;
-        let entries = rows.iter().map(|row| {
-            let id: Option<&str> = column(row, 1)?;
-            let recorded: Option<i64> = column(row, 2)?;
-            Ok(Entry {
-                index: number(row, 0)?,
-                id: id.map(event).transpose()?,
-                recorded: recorded.map(Timestamp::from_nanos),
-                bytes: column(row, 3)?,
-                leaf: digest(column(row, 4)?),
-            })
-        });
-        entries.collect()
+        rows.iter().map(Entry::of).collect()
     }
 
     /// The largest signed size of each log.
@@ -461,6 +470,36 @@ impl Statements {
         let log = log.to_string();
         let rows = on.ask(&self.note, &[(&log, Type::TEXT)]).await?;
         rows.first().map(|row| column(row, 0)).transpose()
+    }
+
+    /// The hashes of the leaves from `from` up to `until`, by groups of 256: the number of each group with as
+    /// many of its hashes as there are, one after the other.
+    pub(super) async fn hashes(
+        &self,
+        on: &impl Ask,
+        log: LogId,
+        from: u64,
+        until: u64,
+    ) -> Result<Vec<(u64, Vec<Digest>)>, PgError> {
+        let (log, from, until) = (log.to_string(), signed(from), signed(until));
+        let parameters: [Parameter<'_>; 3] = [
+            (&log, Type::TEXT),
+            (&from, Type::INT8),
+            (&until, Type::INT8),
+        ];
+        let rows = on.ask(&self.hashes, &parameters).await?;
+        let groups = rows.iter().map(|row| {
+            let bytes: &[u8] = column(row, 1)?;
+            let (hashes, rest) = bytes.as_chunks::<32>();
+            match rest {
+                [] => Ok((
+                    number(row, 0)?,
+                    hashes.iter().copied().map(Digest::from_bytes).collect(),
+                )),
+                _ => Err(PgError::Malformed),
+            }
+        });
+        groups.collect()
     }
 
     /// A log that has entries and no head.

@@ -5,30 +5,30 @@
 
 mod alerts;
 mod database;
+mod found;
+mod proofs;
 mod queue;
+mod reading;
 mod round;
 mod sequencer;
+mod service;
 mod signing;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use eonpro_audit::sequence::{self, LeafBuilder, may_read};
+use eonpro_audit::sequence::{self, LeafBuilder};
 use eonpro_audit::{
-    AuditConfig, AuditError, AuditLog, AuditParts, BatchFault, DirectoryHead, EntryView, Fault,
-    LogId, Receipt, Report, Stats, VerifyError, Written, alert_for,
+    AuditConfig, AuditError, AuditParts, DirectoryHead, LogId, Receipt, Stats, VerifyError,
+    VerifyingKey, alert_for,
 };
 use eonpro_core::RequestContext;
-use eonpro_core::component::{Component, Durability, Fitness, Health, Posture, Validation};
 use eonpro_core::entropy::SharedEntropy;
-use eonpro_core::event::{EmitError, Event, EventData, EventSink, Outcome};
+use eonpro_core::event::{Event, EventData, Outcome};
 use eonpro_core::id::EventId;
-use eonpro_core::identity::ActorKind;
-use eonpro_core::port::{Alert, Observer, Operation, Timer};
+use eonpro_core::port::{Alert, Observer};
 use eonpro_core::task;
 use eonpro_core::time::SharedClock;
 use futures_util::future::{Either, select};
@@ -40,16 +40,11 @@ use crate::connect::Connector;
 use crate::migration::{self, lock_key};
 use crate::pool::Connections;
 use alerts::Notice;
-use database::{Statements, tampered};
+use database::Statements;
+use proofs::Proofs;
 use queue::Queue;
 use sequencer::{Sequencer, Work};
 use signing::{Database, Signing, failed};
-
-const APPEND: Operation = Operation::new("audit", "append");
-const APPEND_BATCH: Operation = Operation::new("audit", "append_batch");
-const CHECKPOINT: Operation = Operation::new("audit", "checkpoint");
-const READ: Operation = Operation::new("audit", "read");
-const VERIFY: Operation = Operation::new("audit", "verify");
 
 /// What the sequencer and the callers tell each other.
 #[derive(Debug)]
@@ -96,6 +91,9 @@ pub(crate) struct Core {
     clock: SharedClock,
     entropy: SharedEntropy,
     builder: LeafBuilder,
+    /// Those that may have signed.
+    keys: Vec<VerifyingKey>,
+    proofs: Proofs,
     observer: Arc<dyn Observer>,
     connections: Connections,
     statements: Arc<Statements>,
@@ -177,30 +175,6 @@ impl Core {
         result
     }
 
-    async fn read_entries(
-        &self,
-        log: &LogId,
-        range: Range<u64>,
-    ) -> Result<Vec<EntryView>, AuditError> {
-        let (from, limit) = (range.start, self.config.read_limit);
-        let page = self
-            .statements
-            .entries(&self.connections, *log, from, range.end, limit);
-        let page = page.await.map_err(failed)?;
-        let mut views = Vec::with_capacity(page.len());
-        for (index, entry) in (from..).zip(page) {
-            if entry.index != index || !entry.is_whole() {
-                return Err(tampered(*log, index, Fault::Leaf).into());
-            }
-            views.push(EntryView {
-                log: *log,
-                index,
-                bytes: entry.bytes,
-            });
-        }
-        Ok(views)
-    }
-
     /// Waits until the alerts of all entries are delivered and recorded, but not for ever.
     async fn drain_alerts(&self) {
         let (done, drained) = oneshot::channel();
@@ -242,8 +216,8 @@ impl Core {
 /// `AuditConfig::queue_wait` without one, and is in doubt then. What of [`AuditConfig`] is about files
 /// (`segment_bytes`, `fill_bytes`, `spool_entries`), `recent_ids` and `max_logs` have no meaning here.
 ///
-/// [`AuditLog::stats`] counts what this process sequenced, and entries and logs from when it was opened on.
-/// [`Component::close`] signs nothing: another process may go on. A process that signs for the first time
+/// [`AuditLog::stats`](eonpro_audit::AuditLog::stats) counts what this process sequenced, and entries and logs from when it was opened on.
+/// [`Component::close`](eonpro_core::component::Component::close) signs nothing: another process may go on. A process that signs for the first time
 /// reads all logs from their first entry on. `AUD-001` is recorded by each process that opens the log.
 pub struct PgAudit(Arc<Core>);
 
@@ -306,6 +280,10 @@ impl PgAudit {
         audit: AuditConfig,
     ) -> Result<Self, AuditError> {
         audit.check()?;
+        if audit.witnesses.is_some() {
+            // Rather than sign without them.
+            return Err(AuditError::Config("no witnesses: this log asks none"));
+        }
         let connector = Connector::new(config).map_err(failed)?;
         let connections = Connections::new(config, connector.clone()).map_err(failed)?;
         let durable = migration::check(&connections, &config.schema).await;
@@ -317,7 +295,7 @@ impl PgAudit {
         keys.push(parts.verifying_key());
         let signing = Signing {
             signer: parts.signer,
-            keys,
+            keys: keys.clone(),
             read: None,
         };
         let database = Database {
@@ -353,10 +331,18 @@ impl PgAudit {
         let sequencing = task::start(sequencer.run());
         let core = Arc::new_cyclic(|weak| Core {
             queue: Queue::new(jobs, &audit, Arc::clone(&parts.clock)),
+            builder: LeafBuilder::new(
+                parts.sealer,
+                parts.authority,
+                parts.state,
+                Arc::clone(&parts.clock),
+                &audit,
+            ),
+            keys,
+            proofs: Proofs::default(),
             config: audit,
             clock: parts.clock,
             entropy: parts.entropy,
-            builder: LeafBuilder::new(parts.sealer, parts.authority),
             observer: parts.observer,
             connections,
             statements,
@@ -421,164 +407,5 @@ impl Drop for PgAudit {
     fn drop(&mut self) {
         // What was accepted is brought to its end, and then the session ends and gives the lock back.
         self.0.queue.end();
-    }
-}
-
-#[async_trait]
-impl AuditLog for PgAudit {
-    async fn append(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<Receipt, AuditError> {
-        let core = &self.0;
-        let timer = Timer::start(APPEND, &*core.clock, &*core.observer);
-        let log = LogId::of(cx, event);
-        let appended = match core.open() {
-            Ok(()) => core.submit(log, cx, std::slice::from_ref(event)).await,
-            Err(closed) => Err(closed),
-        };
-        timer.end(appended.and_then(|receipts| match receipts.first() {
-            Some(receipt) => Ok(*receipt),
-            None => Err(AuditError::WorkerLost),
-        }))
-    }
-
-    async fn append_batch(
-        &self,
-        cx: &RequestContext,
-        events: &[Arc<Event>],
-    ) -> Result<Vec<Receipt>, AuditError> {
-        let core = &self.0;
-        let timer = Timer::start(APPEND_BATCH, &*core.clock, &*core.observer);
-        let log = events.first().map(|event| LogId::of(cx, event));
-        let appended = match (core.open(), log) {
-            (Err(closed), _) => Err(closed),
-            (Ok(()), None) => Err(AuditError::Batch(BatchFault::Empty)),
-            (Ok(()), Some(log)) if events.iter().any(|event| LogId::of(cx, event) != log) => {
-                Err(AuditError::Batch(BatchFault::SeveralLogs))
-            }
-            (Ok(()), Some(_)) if events.len() > core.queue.most_entries() => {
-                Err(AuditError::Batch(BatchFault::TooLarge))
-            }
-            (Ok(()), Some(log)) => core.submit(log, cx, events).await,
-        };
-        timer.end(appended)
-    }
-
-    async fn barrier(&self) -> Result<(), AuditError> {
-        self.0.open()?;
-        self.0.queue.mark().await
-    }
-
-    async fn checkpoint(&self) -> Result<DirectoryHead, AuditError> {
-        let core = &self.0;
-        let timer = Timer::start(CHECKPOINT, &*core.clock, &*core.observer);
-        let head = match core.open() {
-            Ok(()) => core.sign().await,
-            Err(closed) => Err(closed),
-        };
-        timer.end(head)
-    }
-
-    async fn read(
-        &self,
-        cx: &RequestContext,
-        log: &LogId,
-        range: Range<u64>,
-    ) -> Result<Vec<EntryView>, AuditError> {
-        let core = &self.0;
-        let timer = Timer::start(READ, &*core.clock, &*core.observer);
-        let views = match core.open() {
-            Err(closed) => Err(closed),
-            Ok(()) if !may_read(cx, log) => Err(AuditError::Denied),
-            Ok(()) => core.read_entries(log, range).await,
-        };
-        timer.end(views)
-    }
-
-    async fn verify(&self, cx: &RequestContext) -> Result<Report, AuditError> {
-        let core = &self.0;
-        let timer = Timer::start(VERIFY, &*core.clock, &*core.observer);
-        if cx.actor().kind != ActorKind::System {
-            return timer.end(Err(AuditError::Denied));
-        }
-        let verified = match core.open() {
-            Ok(()) => core.signing.lock().await.verify(core.database()).await,
-            Err(closed) => Err(closed),
-        };
-        timer.end(match core.note_corruption(verified).await {
-            Ok(report) => {
-                let event = sequence::verified(&report);
-                let recorded = core.record(LogId::System, event, Outcome::Success).await;
-                recorded.map(|()| report)
-            }
-            Err(error) => Err(error),
-        })
-    }
-
-    fn stats(&self) -> Stats {
-        self.0.stats()
-    }
-}
-
-#[async_trait]
-impl EventSink for PgAudit {
-    async fn emit(&self, cx: &RequestContext, event: &Arc<Event>) -> Result<(), EmitError> {
-        match self.append(cx, event).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.written() == Written::No => {
-                Err(EmitError::NotWritten(error.into()))
-            }
-            Err(error) => Err(EmitError::Unknown(error.into())),
-        }
-    }
-}
-
-#[async_trait]
-impl Component for PgAudit {
-    fn name(&self) -> &'static str {
-        "audit"
-    }
-
-    fn posture(&self) -> Posture {
-        Posture {
-            durability: Durability::Durable,
-            crypto: Validation::NotValidated,
-            fitness: Fitness::Production,
-        }
-    }
-
-    async fn health(&self) -> Health {
-        let core = &self.0;
-        let stats = core.stats();
-        if core.closed.load(Ordering::Acquire) {
-            Health::Unhealthy("closed")
-        } else if core.corrupt.load(Ordering::Acquire) {
-            Health::Unhealthy("the rows are not what was written")
-        } else if !core.shared.connected.load(Ordering::Acquire) {
-            Health::Unhealthy("the server does not answer")
-        } else if core.shared.counters.refused.load(Ordering::Relaxed) > 0 {
-            Health::Degraded("staged entries were set aside")
-        } else if stats.alerts_dropped > 0 || stats.alerts_failed > 0 {
-            Health::Degraded("alerts were not delivered")
-        } else {
-            Health::Healthy
-        }
-    }
-
-    async fn close(&self) {
-        let core = &self.0;
-        core.closed.store(true, Ordering::Release);
-        let ending = {
-            let mut ending = core.ending.lock().unwrap_or_else(PoisonError::into_inner);
-            ending.take()
-        };
-        let Some([sequencing, delivering]) = ending else {
-            return;
-        };
-        core.drain_alerts().await;
-        delivering.abort();
-        core.queue.end();
-        if sequencing.await.is_err() {
-            tracing::error!("the audit sequencer ended early");
-        }
-        core.connections.close();
     }
 }

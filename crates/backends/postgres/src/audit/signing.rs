@@ -243,7 +243,7 @@ impl Database<'_> {
         }
     }
 
-    async fn note(&self, log: LogId) -> Result<Option<String>, AuditError> {
+    pub(super) async fn note(&self, log: LogId) -> Result<Option<String>, AuditError> {
         let note = self.statements.note(self.connections, log).await;
         note.map_err(failed)
     }

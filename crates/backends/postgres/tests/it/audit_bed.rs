@@ -20,6 +20,7 @@ pub(crate) struct AuditBed {
     pub(crate) clock: SharedClock,
     pub(crate) entropy: SharedEntropy,
     sealer: Arc<TestSealer>,
+    state: Arc<MemoryKeyValue>,
     pub(crate) alerts: Arc<RecordingAlerts>,
     pub(crate) audit: AuditConfig,
 }
@@ -36,6 +37,7 @@ impl AuditBed {
         audit.queue_wait = std::time::Duration::from_secs(120);
         Self {
             dir: tempfile::tempdir().unwrap(),
+            state: Arc::new(MemoryKeyValue::new(Arc::clone(&clock))),
             clock,
             entropy: Arc::new(SystemEntropy::new()),
             sealer: TestSealer::ready_for(&[&scope(1), &scope(2), &scope(3)]),
@@ -58,7 +60,7 @@ impl AuditBed {
             entropy: Arc::clone(&self.entropy),
             sealer: self.sealer.clone(),
             signer: Arc::new(self.signer()),
-            state: Arc::new(MemoryKeyValue::new(Arc::clone(&self.clock))),
+            state: self.state.clone(),
             alerts: self.alerts.clone(),
             observer: Arc::new(NoObserver),
             authority: authority(),

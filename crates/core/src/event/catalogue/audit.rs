@@ -416,7 +416,7 @@ impl EventData for WitnessConflict {
 /// AUD-009 `audit.retention.pruned`. The oldest part of a log is removed. Fails closed.
 #[derive(Debug)]
 pub struct RetentionPruned {
-    /// The first index that stays.
+    /// From this index on everything stays; below it, what is held or kept longer.
     pub minimum_index: u64,
     /// The retention policy.
     pub policy: Code,
@@ -424,7 +424,7 @@ pub struct RetentionPruned {
     pub approver: ActorId,
     /// Who approved it as well, where the policy wants four eyes.
     pub second_approver: Option<ActorId>,
-    /// The root of what goes, which is kept.
+    /// The root over the hashes of all entries of the log that are pruned then, in their order.
     pub retained_root: Digest,
 }
 
@@ -471,7 +471,7 @@ impl EventData for RetentionPruned {
 /// AUD-010 `audit.legal_hold.changed`. A legal hold was set or lifted. Fails closed.
 #[derive(Debug)]
 pub struct LegalHoldChanged {
-    /// What is held.
+    /// What is held: the kind of scope, a colon, and the hold's id.
     pub scope: Code,
     /// The patient, if it concerns one.
     pub patient: Option<SubjectId>,

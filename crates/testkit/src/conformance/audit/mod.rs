@@ -9,6 +9,8 @@ mod batches;
 mod checkpoints;
 mod concurrency;
 mod durability;
+mod looking;
+mod proofs;
 mod refusals;
 mod repeats;
 mod tenants;
@@ -119,6 +121,13 @@ const CHECKS: &[(&str, Check)] = checks![
     durability::a_cancelled_append_is_never_unwritten,
     concurrency::appends_of_many_tasks_are_all_there_once_without_gaps,
     concurrency::one_event_of_many_tasks_is_one_entry,
+    looking::a_query_finds_what_a_look_at_every_entry_finds,
+    looking::pages_do_not_chase_the_record_of_their_own_reading,
+    looking::what_was_shown_is_on_record_before_it_is_shown,
+    looking::nobody_asks_for_what_he_may_not_read,
+    proofs::proofs_lead_from_what_is_read_to_the_signed_head,
+    proofs::growth_is_proven_between_all_sizes,
+    proofs::a_signed_head_is_the_last_one_in_the_directory,
     refusals::an_entry_that_is_too_large_leaves_nothing,
     refusals::a_closed_log_refuses_and_says_so,
 ];

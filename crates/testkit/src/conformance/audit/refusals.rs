@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eonpro_audit::{AuditError, Written};
+use eonpro_audit::{AuditError, Query, Written};
 use eonpro_core::component::Health;
 use eonpro_core::event::catalogue::security;
 use eonpro_core::event::{Code, Event};
@@ -61,6 +61,10 @@ pub(super) async fn a_closed_log_refuses_and_says_so(bed: Bed) -> Outcome {
     let read = audit.read(&bed.system(), &log_of(1), 0..9).await;
     expect_error(read, closed, "reading after the close")?;
     expect_error(audit.verify(&bed.system()).await, closed, "verifying")?;
+    let page = audit.query(&bed.system(), &Query::new(log_of(1))).await;
+    expect_error(page, closed, "a query after the close")?;
+    let head = audit.signed_head(&bed.system(), &log_of(1)).await;
+    expect_error(head, closed, "a signed head after the close")?;
     expect(unhealthy(audit.health().await), "healthy after the close")?;
 
     let audit = (bed.subject.reopen)().await;
