@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eonpro_audit::{AuditConfig, AuditError, AuditParts, KeyFileSigner, VerifyingKey};
+use eonpro_audit::{AuditConfig, AuditError, AuditParts, EntryView, KeyFileSigner, VerifyingKey};
 use eonpro_core::RequestContext;
 use eonpro_core::entropy::{SharedEntropy, SystemEntropy};
 use eonpro_core::event::catalogue::{phi, tenant};
@@ -23,6 +23,11 @@ pub(crate) struct AuditBed {
     state: Arc<MemoryKeyValue>,
     pub(crate) alerts: Arc<RecordingAlerts>,
     pub(crate) audit: AuditConfig,
+}
+
+/// Whether an entry is the record of a reading.
+pub(crate) fn is_reading(view: &EntryView) -> bool {
+    view.entry().unwrap().code == "AUD-003"
 }
 
 impl AuditBed {

@@ -81,7 +81,7 @@ const CAMPAIGN: &[(&str, &str)] = &[
     ),
 ];
 
-fn statements(schema: &str, change: &str) -> String {
+pub(crate) fn statements(schema: &str, change: &str) -> String {
     let mut sql = String::new();
     for table in ["entry", "head", "signed"] {
         sql += &format!("ALTER TABLE {schema}.audit_{table} DISABLE TRIGGER ALL; ");

@@ -9,6 +9,8 @@ mod audit_conformance;
 #[cfg(test)]
 mod audit_outbox;
 #[cfg(test)]
+mod audit_reading;
+#[cfg(test)]
 mod audit_verify;
 #[cfg(test)]
 mod bed;
