@@ -43,18 +43,18 @@ $body$;
 CREATE FUNCTION "{schema}".audit_patients(p_bytes bytea) RETURNS text[]
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
     SELECT nullif(array_remove(ARRAY[
-        "{schema}".audit_fact(p_bytes, '{fields,patient}'),
-        "{schema}".audit_fact(p_bytes, '{fields,retired_patient}'),
-        "{schema}".audit_fact(p_bytes, '{fields,surviving_patient}')
-    ], NULL), '{}');
+        "{schema}".audit_fact(p_bytes, ARRAY['fields', 'patient']),
+        "{schema}".audit_fact(p_bytes, ARRAY['fields', 'retired_patient']),
+        "{schema}".audit_fact(p_bytes, ARRAY['fields', 'surviving_patient'])
+    ], NULL), ARRAY[]::text[]);
 $body$;
 
 -- For queries. Nobody has to believe them: what they find is read and compared.
 CREATE INDEX audit_entry_recorded ON "{schema}".audit_entry (log, recorded);
-CREATE INDEX audit_entry_code ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{code}'), index);
-CREATE INDEX audit_entry_outcome ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{outcome}'), index);
-CREATE INDEX audit_entry_actor ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{actor,id}'), index);
-CREATE INDEX audit_entry_trace ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, '{trace}'), index);
+CREATE INDEX audit_entry_code ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, ARRAY['code']), index);
+CREATE INDEX audit_entry_outcome ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, ARRAY['outcome']), index);
+CREATE INDEX audit_entry_actor ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, ARRAY['actor', 'id']), index);
+CREATE INDEX audit_entry_trace ON "{schema}".audit_entry (log, "{schema}".audit_fact(bytes, ARRAY['trace']), index);
 CREATE INDEX audit_entry_patients ON "{schema}".audit_entry USING gin ("{schema}".audit_patients(bytes));
 
 -- The last signed head of each log.

@@ -172,7 +172,7 @@ mod tests {
             digests,
             [
                 "63755d2ddfcccfba2806ea891fe93d3c30a595add9684661c3325c655753ad0e",
-                "ff8e5ba5295276522939c69c1eb28298882b909969fa3f4b569ae00114069b01",
+                "110911c1e01cbbb96fc911ef8003d8d0a59620f893135668322c7d0e0c037e48",
             ]
         );
     }

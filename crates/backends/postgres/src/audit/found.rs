@@ -29,7 +29,7 @@ impl Condition {
 
     fn and_fact(&mut self, schema: &str, path: &str, value: Option<String>) {
         if let Some(value) = value {
-            let text = format!("{schema}.audit_fact(bytes, '{path}') = {{}}");
+            let text = format!("{schema}.audit_fact(bytes, ARRAY[{path}]) = {{}}");
             self.and(&text, value, Type::TEXT);
         }
     }
@@ -68,10 +68,10 @@ impl Statements {
             let code = query.code.as_ref().map(|code| code.as_str().to_owned());
             let actor = query.actor.as_ref().map(|actor| actor.as_str().to_owned());
             let trace = query.trace.as_ref().map(|trace| trace.as_str().to_owned());
-            condition.and_fact(schema, "{code}", code);
-            condition.and_fact(schema, "{outcome}", outcome);
-            condition.and_fact(schema, "{actor,id}", actor);
-            condition.and_fact(schema, "{trace}", trace);
+            condition.and_fact(schema, "'code'", code);
+            condition.and_fact(schema, "'outcome'", outcome);
+            condition.and_fact(schema, "'actor', 'id'", actor);
+            condition.and_fact(schema, "'trace'", trace);
             if let Some(called) = asked.called() {
                 let text = format!("{schema}.audit_patients(bytes) @> {{}}");
                 condition.and(&text, vec![called.to_string()], Type::TEXT_ARRAY);

@@ -216,6 +216,13 @@ impl Core {
 /// `AuditConfig::queue_wait` without one, and is in doubt then. What of [`AuditConfig`] is about files
 /// (`segment_bytes`, `fill_bytes`, `spool_entries`), `recent_ids` and `max_logs` have no meaning here.
 ///
+/// Queries use indexes of the entry table, and each hit is compared with its hash and with the question. A
+/// first proof in a log reads the hashes of all its signed entries. All processes must share one
+/// `AuditParts::state`, which knows the patients' pseudonyms; `AuditConfig::subject_cache` and `subject_ttl`
+/// hold here too. Not here: `AuditConfig::witnesses`, which are refused; the last signed head in the state,
+/// so a database that was put back shows only against an anchor; a change of signing keys on record,
+/// pruning, archive, `reveal`, `disclose` and `shred`.
+///
 /// [`AuditLog::stats`](eonpro_audit::AuditLog::stats) counts what this process sequenced, and entries and logs from when it was opened on.
 /// [`Component::close`](eonpro_core::component::Component::close) signs nothing: another process may go on. A process that signs for the first time
 /// reads all logs from their first entry on. `AUD-001` is recorded by each process that opens the log.

@@ -99,3 +99,36 @@ async fn an_index_that_lies_hides_entries_but_shows_nothing_untrue_and_may_be_pa
     let refused = audit.query(&cx, &Query::new(log())).await.unwrap_err();
     assert_eq!(found(refused), (2, Fault::Gap));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_condition_has_an_index_that_serves_it() {
+    let Some(server) = bed::server().await else {
+        return;
+    };
+    migrate(&bed::config(&server)).await.unwrap();
+    let fact = |path: &str| format!("eonpro.audit_fact(bytes, ARRAY[{path}]) = 'x'");
+    let conditions = [
+        (fact("'code'"), "audit_entry_code"),
+        (fact("'outcome'"), "audit_entry_outcome"),
+        (fact("'actor', 'id'"), "audit_entry_actor"),
+        (fact("'trace'"), "audit_entry_trace"),
+        ("recorded >= 7".to_owned(), "audit_entry_recorded"),
+    ];
+    for (condition, index) in conditions {
+        let plan = format!(
+            "SET enable_seqscan = off; SET enable_sort = {}; EXPLAIN SELECT bytes FROM eonpro.audit_entry \
+             WHERE log = 'l' AND index >= 1 AND {condition} ORDER BY index LIMIT 9",
+            if index.ends_with("recorded") {
+                "on"
+            } else {
+                "off"
+            },
+        );
+        let plan = server.sql(&plan).unwrap();
+        assert!(plan.contains(index), "{condition}: {plan}");
+    }
+    let plan = "SET enable_seqscan = off; SET enable_indexscan = off; EXPLAIN SELECT bytes FROM \
+         eonpro.audit_entry WHERE eonpro.audit_patients(bytes) @> ARRAY['x']";
+    let plan = server.sql(plan).unwrap();
+    assert!(plan.contains("audit_entry_patients"), "{plan}");
+}
