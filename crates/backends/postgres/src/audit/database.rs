@@ -210,7 +210,7 @@ fn event(text: &str) -> Result<EventId, PgError> {
     Ok(EventId::from_uuid(id))
 }
 
-fn number(row: &Row, index: usize) -> Result<u64, PgError> {
+pub(super) fn number(row: &Row, index: usize) -> Result<u64, PgError> {
     let value: i64 = column(row, index)?;
     u64::try_from(value).map_err(|_| PgError::Malformed)
 }

@@ -5,7 +5,7 @@ use eonpro_audit::{Effort, LogId, Order};
 use eonpro_core::time::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::database::{Ask, Entry, Statements, signed};
+use super::database::{Ask, Entry, Statements, number, signed};
 use crate::error::PgError;
 use crate::pool::Parameter;
 
@@ -36,6 +36,24 @@ impl Condition {
 }
 
 impl Statements {
+    /// The index of the first entry of `log` that was recorded at `at` or later, by the column that says so.
+    pub(super) async fn recorded_from(
+        &self,
+        on: &impl Ask,
+        log: LogId,
+        at: Timestamp,
+    ) -> Result<Option<u64>, PgError> {
+        let (log, at) = (log.to_string(), at.nanos());
+        let sql = format!(
+            "SELECT index FROM {}.audit_entry WHERE log = $1 AND recorded >= $2 \
+             ORDER BY recorded LIMIT 1",
+            self.schema
+        );
+        let parameters: [Parameter<'_>; 2] = [(&log, Type::TEXT), (&at, Type::INT8)];
+        let rows = on.ask(&sql, &parameters).await?;
+        rows.first().map(|row| number(row, 0)).transpose()
+    }
+
     /// The first `limit` entries of the indexes from `low` up to `high` that the server takes for hits, in the
     /// order that was asked for. With [`Effort::Entries`] all entries are taken for hits.
     pub(super) async fn found(
@@ -57,13 +75,6 @@ impl Statements {
         condition.and("index >= {}", signed(low), Type::INT8);
         condition.and("index < {}", signed(high), Type::INT8);
         if query.effort == Effort::Index && query.log != LogId::Directory {
-            let nanos = |at: Option<Timestamp>| at.map(Timestamp::nanos);
-            if let Some(from) = nanos(query.from) {
-                condition.and("recorded >= {}", from, Type::INT8);
-            }
-            if let Some(until) = nanos(query.until) {
-                condition.and("recorded < {}", until, Type::INT8);
-            }
             let outcome = query.outcome.map(|outcome| outcome.code().to_string());
             let code = query.code.as_ref().map(|code| code.as_str().to_owned());
             let actor = query.actor.as_ref().map(|actor| actor.as_str().to_owned());

@@ -74,6 +74,16 @@ pub(crate) fn count(counter: &AtomicU64, more: u64) {
 }
 
 impl Shared {
+    fn new(checkpoint_every: u64) -> Self {
+        Self {
+            connected: AtomicBool::new(false),
+            leading: AtomicBool::new(false),
+            counters: Counters::default(),
+            since_checkpoint: AtomicU64::new(0),
+            checkpoint_every,
+        }
+    }
+
     /// Asks for a checkpoint when enough entries have come.
     fn grew(&self, entries: u64, notices: &mpsc::Sender<Notice>) {
         let every = self.checkpoint_every;
@@ -273,6 +283,15 @@ impl fmt::Debug for PgAudit {
     }
 }
 
+/// Refuses what this log does not do, rather than sign without it.
+fn check(audit: &AuditConfig) -> Result<(), AuditError> {
+    audit.check()?;
+    match audit.witnesses {
+        None => Ok(()),
+        Some(_) => Err(AuditError::Config("no witnesses: this log asks none")),
+    }
+}
+
 impl PgAudit {
     /// Opens the log and records that it began (AUD-001). The schema must have been
     /// [migrated](crate::migrate); any number of processes may have it open.
@@ -286,11 +305,7 @@ impl PgAudit {
         parts: AuditParts,
         audit: AuditConfig,
     ) -> Result<Self, AuditError> {
-        audit.check()?;
-        if audit.witnesses.is_some() {
-            // Rather than sign without them.
-            return Err(AuditError::Config("no witnesses: this log asks none"));
-        }
+        check(&audit)?;
         let connector = Connector::new(config).map_err(failed)?;
         let connections = Connections::new(config, connector.clone()).map_err(failed)?;
         let durable = migration::check(&connections, &config.schema).await;
@@ -311,13 +326,7 @@ impl PgAudit {
         };
         signing.begin(database).await?;
 
-        let shared = Arc::new(Shared {
-            connected: AtomicBool::new(false),
-            leading: AtomicBool::new(false),
-            counters: Counters::default(),
-            since_checkpoint: AtomicU64::new(0),
-            checkpoint_every: audit.checkpoint_every,
-        });
+        let shared = Arc::new(Shared::new(audit.checkpoint_every));
         let (jobs, todo) = mpsc::unbounded_channel();
         let (notices, noticed) = mpsc::channel(audit.alert_queue);
         let schema = config.schema.as_bytes();

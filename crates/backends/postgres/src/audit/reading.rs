@@ -11,6 +11,7 @@ use eonpro_audit::{
 };
 use eonpro_core::RequestContext;
 use eonpro_core::event::{Event, Outcome};
+use eonpro_core::time::Timestamp;
 
 use super::Core;
 use super::database::{Entry, PAGE, tampered};
@@ -140,6 +141,15 @@ impl Core {
         let query = asked.query();
         let limit = query.limit.clamp(1, self.config.query_limit);
         let mut window = Window::new(query, size);
+        if query.effort == Effort::Index && query.log != LogId::Directory {
+            // Recording times grow with the indexes.
+            if let Some(from) = query.from {
+                window.low = window.low.max(self.since(query.log, from, size).await?);
+            }
+            if let Some(until) = query.until {
+                window.high = window.high.min(self.since(query.log, until, size).await?);
+            }
+        }
         let mut steps = self.config.query_steps;
         let mut hits: Vec<Hit> = Vec::new();
         // Without conditions, or where nothing is believed, every index must be there.
@@ -182,6 +192,12 @@ impl Core {
             }
         }
         Ok((hits, window.rest()))
+    }
+
+    /// The first of the first `size` indexes that was recorded at `at` or later; `size` if none was.
+    async fn since(&self, log: LogId, at: Timestamp, size: u64) -> Result<u64, AuditError> {
+        let found = self.statements.recorded_from(&self.connections, log, at);
+        Ok(found.await.map_err(failed)?.unwrap_or(size).min(size))
     }
 
     /// The last signed note of `log`.

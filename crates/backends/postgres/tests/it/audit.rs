@@ -48,7 +48,7 @@ pub(crate) async fn expect_all_once(
             .unwrap();
         ids.extend(page.iter().map(|view| view.entry().unwrap().id));
         // Who reads on meets the records of his own readings.
-        if page.iter().all(|view| is_reading(view)) {
+        if page.iter().all(is_reading) {
             break;
         }
     }
