@@ -12,7 +12,7 @@ use eonpro_core::component::Component;
 use eonpro_core::event::catalogue::system;
 use eonpro_core::event::{Code, Digest, Emitter, EventSink};
 use eonpro_core::id::IdTagger;
-use eonpro_core::port::{KeyValue, Observer, SealScope, Sealer};
+use eonpro_core::port::{Observer, SealScope, Sealer};
 use eonpro_core::scope::Authority;
 use eonpro_core::{RequestContext, task};
 use eonpro_encryption::{Vault, VaultParts};
@@ -129,15 +129,7 @@ async fn build(
     );
     let vault = start_vault(&settings, &backends, &emitter, &observer, opened).await?;
     let sealer: Arc<dyn Sealer> = Arc::new(vault.clone());
-    let audit = start_audit(
-        &settings,
-        audit,
-        &backends.state,
-        &sealer,
-        &observer,
-        opened,
-    )
-    .await?;
+    let audit = start_audit(&settings, audit, &backends, &sealer, &observer, opened).await?;
     // The parts that stand for themselves; the services are as weak as these make them.
     leaves.extend([Part::of(&*audit.log), Part::of(&*audit.signer)]);
     posture::check(settings.profile, &leaves)?;
@@ -171,6 +163,7 @@ async fn build(
     let keys = (audit.key(), receipt_key);
     let services = Services {
         audit: audit.log,
+        embedded_audit: audit.embedded,
         auth,
         cache,
         databases,
@@ -245,7 +238,7 @@ async fn start_vault(
 async fn start_audit(
     settings: &Settings,
     source: Box<dyn AuditSource>,
-    state: &Arc<dyn KeyValue>,
+    backends: &Backends,
     sealer: &Arc<dyn Sealer>,
     observer: &Arc<dyn Observer>,
     opened: &mut Parts,
@@ -259,7 +252,7 @@ async fn start_audit(
         clock: Arc::clone(&settings.clock),
         entropy: Arc::clone(&settings.entropy),
         sealer: Arc::clone(sealer),
-        state: Arc::clone(state),
+        state: Arc::clone(&backends.state),
         alerts: settings.alert_sink(),
         observer: Arc::clone(observer),
         authority,

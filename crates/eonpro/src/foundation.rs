@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use eonpro_audit::{AuditLog, VerifyingKey};
+use eonpro_audit::{AuditLog, EmbeddedAudit, VerifyingKey};
 use eonpro_auth::{Auth, DevIssuer};
 use eonpro_cache::Cache;
 use eonpro_core::component::Posture;
@@ -34,6 +34,7 @@ use crate::shutdown::{Parts, ShutdownReport, Stage};
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) embedded_audit: Option<Arc<EmbeddedAudit>>,
     pub(crate) auth: Arc<dyn Auth>,
     pub(crate) cache: Arc<dyn Cache>,
     pub(crate) databases: Arc<SqliteTenants>,
@@ -147,6 +148,13 @@ impl Foundation {
     #[must_use]
     pub fn audit(&self) -> &Arc<dyn AuditLog> {
         &self.0.services.audit
+    }
+
+    /// The audit log with what only the embedded one can do: revealing, disclosing and erasing patients,
+    /// legal holds and pruning, the change of its key, its archive. `None` where another log was given.
+    #[must_use]
+    pub fn embedded_audit(&self) -> Option<&Arc<EmbeddedAudit>> {
+        self.0.services.embedded_audit.as_ref()
     }
 
     /// What the audit log's checkpoints verify with. Keep it outside of the machine.

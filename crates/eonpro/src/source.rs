@@ -56,6 +56,7 @@ pub struct OpenAudit {
     pub(crate) log: Arc<dyn AuditLog>,
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) embedded: Option<Arc<EmbeddedAudit>>,
 }
 
 impl OpenAudit {
@@ -66,6 +67,17 @@ impl OpenAudit {
             log: Arc::clone(&log) as Arc<dyn AuditLog>,
             sink: log,
             signer,
+            embedded: None,
+        }
+    }
+
+    /// The embedded log, whose further operations the foundation hands out, too:
+    /// [`Foundation::embedded_audit`](crate::Foundation::embedded_audit).
+    #[must_use]
+    pub fn embedded(log: Arc<EmbeddedAudit>, signer: Arc<dyn Signer>) -> Self {
+        Self {
+            embedded: Some(Arc::clone(&log)),
+            ..Self::new(log, signer)
         }
     }
 
@@ -153,7 +165,7 @@ impl AuditSource for AuditDirectory {
             authority: ports.authority,
         };
         let log = EmbeddedAudit::open(&self.dir, parts, ports.config).await?;
-        Ok(OpenAudit::new(Arc::new(log), signer))
+        Ok(OpenAudit::embedded(Arc::new(log), signer))
     }
 }
 

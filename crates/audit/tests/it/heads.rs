@@ -322,14 +322,14 @@ async fn without_the_store_nothing_is_signed_and_appends_go_on() {
         .unwrap();
     let before = published(&house);
     store.down.store(true, Ordering::SeqCst);
-    audit.append(&house.cx(1), &house.viewed()).await.unwrap();
+    audit.append(&house.cx(1), &house.stopped()).await.unwrap();
     let refused = audit.checkpoint().await;
     assert!(
         matches!(refused, Err(AuditError::HeadStore(_))),
         "{refused:?}"
     );
     assert_eq!(published(&house), before);
-    audit.append(&house.cx(1), &house.viewed()).await.unwrap();
+    audit.append(&house.cx(1), &house.stopped()).await.unwrap();
 
     store.down.store(false, Ordering::SeqCst);
     audit.checkpoint().await.unwrap();
@@ -337,7 +337,7 @@ async fn without_the_store_nothing_is_signed_and_appends_go_on() {
 
     // A commit of which the answer was lost is ours all the same, also if the log has grown since.
     for grows in [true, false] {
-        audit.append(&house.cx(1), &house.viewed()).await.unwrap();
+        audit.append(&house.cx(1), &house.stopped()).await.unwrap();
         store.mute.store(true, Ordering::SeqCst);
         let before = published(&house);
         let refused = audit.checkpoint().await;
@@ -347,7 +347,7 @@ async fn without_the_store_nothing_is_signed_and_appends_go_on() {
             "{refused:?}"
         );
         if grows {
-            audit.append(&house.cx(1), &house.viewed()).await.unwrap();
+            audit.append(&house.cx(1), &house.stopped()).await.unwrap();
         }
         audit.checkpoint().await.unwrap();
         assert_eq!(stored(&house).await, published(&house));

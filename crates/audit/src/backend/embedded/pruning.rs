@@ -250,10 +250,13 @@ impl OpenLog {
     ) -> Result<Survey, AuditError> {
         self.sign().await?;
         let holds = self.holds_by_name().await?;
-        let keys = self.signing.lock().await.keys.clone();
+        // Nobody publishes another head while the log is read up to the present one.
+        let mut signing = self.signing.lock().await;
+        let signed = signing.checkpoint(&self.queue).await;
+        self.note_corruption(signed).await?;
         let surveyor = Surveyor {
             layout: self.layout.clone(),
-            keys,
+            keys: signing.keys.clone(),
             until: self.queue.mark().await?.until,
             policy: policy.clone(),
             as_of,
@@ -261,6 +264,7 @@ impl OpenLog {
             holds,
         };
         let survey = task::blocking(move || surveyor.survey()).await;
+        drop(signing);
         let survey = survey.map_err(|_| AuditError::WorkerLost)?;
         let survey = survey.map_err(AuditError::from);
         Ok(self.note_corruption(survey).await??)

@@ -50,6 +50,10 @@ pub(super) async fn seal_and_continue(
     order: SealOrder,
 ) -> Result<Arc<OpenLog>, AuditError> {
     config.check()?;
+    if config.witnesses.is_some() {
+        // They remember the sealed log, whose name the successor has.
+        return Err(AuditError::Config("a log is sealed without witnesses"));
+    }
     let keys = opening::keys(&parts, &config);
     let (lock, statement) = in_background(&layout, move |layout| set_aside(&layout, &keys)).await?;
     let successor = Successor { statement, order };
