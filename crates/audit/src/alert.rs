@@ -1,9 +1,12 @@
 //! Which events a human should look at now.
 
-use eonpro_core::event::{Code, Event, Severity};
+use eonpro_core::event::{Code, Event, EventType, Severity, catalogue};
+use eonpro_core::id::EventId;
 use eonpro_core::port::Alert;
+use eonpro_core::time::Timestamp;
 
 use crate::log_id::LogId;
+use crate::wire;
 
 const BY_SEVERITY: Code = Code::constant("severity");
 
@@ -12,7 +15,19 @@ const BY_SEVERITY: Code = Code::constant("severity");
 /// not put to this question.
 #[must_use]
 pub fn alert_for(log: &LogId, event: &Event) -> Option<Alert> {
-    let kind = event.kind();
+    alert(log, event.kind(), event.id(), event.occurred())
+}
+
+/// [`alert_for`] for an entry of which only the leaf without its head is at hand.
+#[must_use]
+pub fn alert_of(log: &LogId, tail: &[u8]) -> Option<Alert> {
+    let entry = wire::tail_entry(tail).ok()?;
+    let kind = catalogue::by_code(&entry.code)?;
+    let (event, _) = wire::tail_brief(tail).ok()?;
+    alert(log, kind, event, Timestamp::parse_rfc3339(&entry.occurred)?)
+}
+
+fn alert(log: &LogId, kind: &EventType, event: EventId, at: Timestamp) -> Option<Alert> {
     if kind.severity < Severity::Error || kind.code == "SEC-001" {
         return None;
     }
@@ -24,8 +39,8 @@ pub fn alert_for(log: &LogId, event: &Event) -> Option<Alert> {
             LogId::System | LogId::Directory => None,
         },
         event_code: kind.code,
-        event: event.id(),
-        at: event.occurred(),
+        event,
+        at,
     })
 }
 
@@ -33,9 +48,9 @@ pub fn alert_for(log: &LogId, event: &Event) -> Option<Alert> {
 mod tests {
     use super::*;
     use eonpro_core::entropy::SeededEntropy;
+    use eonpro_core::event::Outcome;
     use eonpro_core::event::catalogue::{audit, system};
-    use eonpro_core::event::{Outcome, catalogue};
-    use eonpro_core::time::{ManualClock, Timestamp};
+    use eonpro_core::time::ManualClock;
 
     #[test]
     fn an_alert_begins_at_severity_error() {

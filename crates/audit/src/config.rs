@@ -93,7 +93,10 @@ impl Default for AuditConfig {
 
 impl AuditConfig {
     /// Refuses limits that contradict each other.
-    pub(crate) fn check(&self) -> Result<(), AuditError> {
+    ///
+    /// # Errors
+    /// [`AuditError::Config`] naming the limit.
+    pub fn check(&self) -> Result<(), AuditError> {
         let above_zero = [self.queue_entries, self.batch_entries, self.alert_queue];
         let refused = if self.queue_bytes < MAX_PAYLOAD || self.queue_bytes > GIB {
             "queue_bytes is 64 KiB to 1 GiB"

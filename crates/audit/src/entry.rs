@@ -1,6 +1,7 @@
 //! From an event and its request to the leaf that the log stores.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,10 +11,12 @@ use eonpro_core::event::{Event, FieldValue, ObjectRef};
 use eonpro_core::id::TenantId;
 use eonpro_core::identity::Aal;
 use eonpro_core::phi::{Cell, Column, Row, Table};
-use eonpro_core::port::KeyPurpose;
-use eonpro_core::scope::Standing;
+use eonpro_core::port::{KeyPurpose, KeyValue, Sealer};
+use eonpro_core::scope::{Authority, Standing};
+use eonpro_core::time::SharedClock;
 
 use crate::commitment::{self, Salted};
+use crate::config::AuditConfig;
 use crate::error::AuditError;
 use crate::log_id::LogId;
 use crate::segment::MAX_PAYLOAD;
@@ -25,13 +28,29 @@ const TABLE: Table = Table::new("audit");
 /// Builds leaves; seals what must be sealed under the key of the one patient concerned, or else under the
 /// keys of the entry's log.
 #[derive(Debug)]
-pub(crate) struct LeafBuilder {
+pub struct LeafBuilder {
     pub(crate) subjects: SubjectVault,
 }
 
 impl LeafBuilder {
+    /// Seals through `sealer`, for tenants whatever their standing by `authority`. `state` knows the patients:
+    /// every process that appends to the same log must share it.
+    #[must_use]
+    pub fn new(
+        sealer: Arc<dyn Sealer>,
+        authority: Authority,
+        state: Arc<dyn KeyValue>,
+        clock: SharedClock,
+        config: &AuditConfig,
+    ) -> Self {
+        Self {
+            subjects: SubjectVault::new(sealer, authority, state, clock, config),
+        }
+    }
+
     /// `cx` bound to `tenant`, to record an event of audit's own there. It yields no scope.
-    pub(crate) fn bound(&self, cx: RequestContext, tenant: TenantId) -> RequestContext {
+    #[must_use]
+    pub fn bound(&self, cx: RequestContext, tenant: TenantId) -> RequestContext {
         let binding = TenantBinding {
             id: tenant,
             standing: Standing::Suspended,
@@ -41,7 +60,11 @@ impl LeafBuilder {
     }
 
     /// The leaf of `event` without its head.
-    pub(crate) async fn tail(
+    ///
+    /// # Errors
+    /// [`AuditError::TooLarge`], [`AuditError::Seal`], [`AuditError::Subject`], [`AuditError::FieldName`].
+    /// Cancel-safe.
+    pub async fn tail(
         &self,
         log: &LogId,
         cx: &RequestContext,

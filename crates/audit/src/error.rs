@@ -75,6 +75,13 @@ pub enum AuditError {
     /// There are as many logs as the configuration allows.
     #[error("audit log has reached its limit of logs")]
     TooManyLogs,
+    /// The store behind the log refused or was out of reach. Nothing was written.
+    #[error("audit backend failed")]
+    Backend(#[source] Source),
+    /// The store behind the log failed, or did not answer in time, while the entry was in flight: the
+    /// outcome is unknown.
+    #[error("audit backend failed while the entry was in flight")]
+    InDoubt(#[source] Source),
     /// The context may not read this log.
     #[error("context may not read this audit log")]
     Denied,
@@ -161,9 +168,10 @@ impl AuditError {
     #[must_use]
     pub fn written(&self) -> Written {
         match self {
-            Self::Poisoned | Self::WorkerLost | Self::Batch(BatchFault::PartialRepeat) => {
-                Written::Unknown
-            }
+            Self::Poisoned
+            | Self::InDoubt(_)
+            | Self::WorkerLost
+            | Self::Batch(BatchFault::PartialRepeat) => Written::Unknown,
             _ => Written::No,
         }
     }
@@ -185,6 +193,8 @@ impl Classify for AuditError {
             | Self::Poisoned
             | Self::Down
             | Self::NoRoom(_)
+            | Self::Backend(_)
+            | Self::InDoubt(_)
             | Self::Spool(_)
             | Self::Io(_)
             | Self::Index(_)
@@ -216,6 +226,8 @@ impl Classify for AuditError {
         match self {
             Self::Overloaded { .. }
             | Self::NoRoom(_)
+            | Self::Backend(_)
+            | Self::InDoubt(_)
             | Self::Index(_)
             | Self::Sign(_)
             | Self::HeadStore(_) => Status::Temporary,

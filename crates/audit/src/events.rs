@@ -26,7 +26,8 @@ fn code(text: String) -> Code {
 }
 
 /// AUD-001: the log begins to record on top of `head`.
-pub(crate) fn started(head: &Checkpoint) -> audit::RecordingStarted {
+#[must_use]
+pub fn started(head: &Checkpoint) -> audit::RecordingStarted {
     audit::RecordingStarted {
         log_origin: code(head.log.to_string()),
         tree_size: head.size,
@@ -44,7 +45,8 @@ pub(crate) fn viewed(filter: String, rows: u64, patients: u64) -> audit::LogView
 }
 
 /// AUD-005: everything up to the directory's head was verified.
-pub(crate) fn verified(report: &Report) -> audit::IntegrityVerified {
+#[must_use]
+pub fn verified(report: &Report) -> audit::IntegrityVerified {
     audit::IntegrityVerified {
         first_index: 0,
         last_index: report.entries.saturating_sub(1),
@@ -98,7 +100,8 @@ pub(crate) fn closed(by: ActorId, last: u64) -> audit::RecordingStopped {
 }
 
 /// AUD-006: verification failed.
-pub(crate) fn failed(error: &VerifyError) -> audit::IntegrityFailed {
+#[must_use]
+pub fn failed(error: &VerifyError) -> audit::IntegrityFailed {
     audit::IntegrityFailed {
         kind: Code::constant(kind_of(error)),
         index: match error.place() {
@@ -146,7 +149,8 @@ pub(crate) fn recovered(segment: u64, dropped: u64, batches: u64) -> audit::Tail
 }
 
 /// SEC-001: `alert` was raised.
-pub(crate) fn alerted(alert: &Alert) -> security::AlertRaised {
+#[must_use]
+pub fn alerted(alert: &Alert) -> security::AlertRaised {
     security::AlertRaised {
         rule: alert.rule.clone(),
         rule_version: 1,

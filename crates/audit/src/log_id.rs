@@ -38,7 +38,8 @@ impl LogId {
     }
 
     /// The log that takes `event` in the context `cx`.
-    pub(crate) fn of(cx: &RequestContext, event: &Event) -> Self {
+    #[must_use]
+    pub fn of(cx: &RequestContext, event: &Event) -> Self {
         match (event.kind().code, cx.tenant()) {
             ("TEN-001" | "TEN-003", _) | (_, None) => Self::System,
             (_, Some(binding)) => Self::Tenant(binding.id),

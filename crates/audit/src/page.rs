@@ -32,6 +32,20 @@ pub struct Page {
     pub head: Option<String>,
 }
 
+impl Page {
+    /// For backends: what was found, where the next page goes on, how many entries the answer is about, and
+    /// the signed head that the proofs hold under.
+    #[must_use]
+    pub fn new(hits: Vec<Hit>, next: Option<u64>, size: u64, head: Option<String>) -> Self {
+        Self {
+            hits,
+            next,
+            size,
+            head,
+        }
+    }
+}
+
 impl Hit {
     /// The proof of this hit under `head`, the page's, as a file that anybody can check later without the
     /// log, with the entry's bytes as extra data.

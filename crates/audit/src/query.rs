@@ -11,6 +11,7 @@ use crate::facts::Facts;
 use crate::log_id::LogId;
 use crate::page::Page;
 use crate::subjects::Pseudonym;
+use crate::wire::EntryView;
 
 /// The 16 bytes of a W3C trace id. Prints as 32 lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -190,6 +191,11 @@ impl Query {
             && self.patient.is_none_or(names)
             && self.from.is_none_or(since)
             && self.until.is_none_or(before)
+    }
+
+    /// Whether this entry is a hit.
+    pub(crate) fn is_hit(&self, view: &EntryView) -> bool {
+        self.admits_all() || Facts::read(&view.bytes).is_some_and(|facts| self.admits(&facts))
     }
 
     /// Whether every entry is a hit.

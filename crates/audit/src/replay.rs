@@ -55,17 +55,52 @@ impl LogState {
         self.previous = leaf;
     }
 
-    /// Where a checkpoint was signed, the root is the signed one.
-    fn check_root(&self, signed: &Signed) -> Result<(), VerifyError> {
-        let size = self.tree.size();
-        match signed.root(self.id, size) {
-            Some(root) if root != self.tree.root() => {
-                let place = Place::entry(self.id, size.saturating_sub(1));
-                Err(VerifyError::tampered(place, signed.fault(self.id, size)))
-            }
-            _ => Ok(()),
+    /// Takes the next leaf, which must be recorded after `latest`; tells what it says.
+    pub(crate) fn take(&mut self, payload: &[u8], latest: Timestamp) -> Result<Told, VerifyError> {
+        let (id, index) = (self.id, self.tree.size());
+        let at = |index, fault| VerifyError::tampered(Place::entry(id, index), fault);
+        let hash = leaf_hash(payload);
+        if id == LogId::Directory {
+            self.append(hash);
+            return Ok(Told {
+                leaf: hash,
+                recorded: latest,
+                event: None,
+                pruned: None,
+            });
         }
+        let leaf = Leaf::parse(payload).map_err(|_| at(index, Fault::Leaf))?;
+        let (event, tenant) = leaf.brief().map_err(|_| at(index, Fault::Leaf))?;
+        if leaf.previous != self.previous {
+            // The one that was changed is the predecessor, whose hash is no longer the one named.
+            return Err(at(index.saturating_sub(1), Fault::Previous));
+        }
+        if leaf.recorded <= latest {
+            return Err(at(index, Fault::Recorded));
+        }
+        if matches!(id, LogId::Tenant(own) if tenant != Some(own)) {
+            return Err(at(index, Fault::Tenant));
+        }
+        self.append(hash);
+        Ok(Told {
+            leaf: hash,
+            recorded: leaf.recorded,
+            event: Some(event),
+            pruned: says_pruned(&leaf),
+        })
     }
+}
+
+/// What a leaf says that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) leaf: Digest,
+    /// In the directory log the time before.
+    pub(crate) recorded: Timestamp,
+    /// Its event; none in the directory log.
+    pub(crate) event: Option<EventId>,
+    /// The root over all pruned leaves and the index below which they are, if it accounts for a pruning.
+    pub(crate) pruned: Option<(Digest, u64)>,
 }
 
 /// What signed checkpoints say: the root of a log at a size.
@@ -154,6 +189,20 @@ impl Signed {
 
     fn root(&self, log: LogId, size: u64) -> Option<Digest> {
         self.roots.get(&log)?.get(&size).copied()
+    }
+
+    /// Compares the head of a log, after its last leaf was taken, with the signed one of that size.
+    pub(crate) fn check(&self, head: &Checkpoint) -> Result<(), VerifyError> {
+        match self.root(head.log, head.size) {
+            Some(root) if root != head.root => {
+                let place = Place::entry(head.log, head.size.saturating_sub(1));
+                Err(VerifyError::tampered(
+                    place,
+                    self.fault(head.log, head.size),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What it means if the root at that size is another.
@@ -310,43 +359,27 @@ impl Replay {
         if frame.index != index {
             return Err(at(index, Fault::Gap));
         }
-        let mut taken = Taken {
+        let told = state.take(frame.payload, latest)?;
+        if index < signed.size(id)
+            && let Some((root, minimum)) = told.pruned
+        {
+            state.gone.account(root, minimum);
+        }
+        if signed.under_way.plans() > 0 {
+            let gone = &mut state.gone;
+            gone.take_living(id, index, told.leaf, &signed.under_way);
+        }
+        signed.check(&state.head())?;
+        let taken = Taken {
             log: id,
             index,
-            leaf: leaf_hash(frame.payload),
-            recorded: latest,
-            event: None,
+            leaf: told.leaf,
+            recorded: told.recorded,
+            event: told.event,
             offset,
             length: frame.payload.len(),
             bytes: LeafBytes::There,
         };
-        if id != LogId::Directory {
-            let leaf = Leaf::parse(frame.payload).map_err(|_| at(index, Fault::Leaf))?;
-            let (event, tenant) = leaf.brief().map_err(|_| at(index, Fault::Leaf))?;
-            if leaf.previous != state.previous {
-                // The one that was changed is the predecessor, whose hash is no longer the one named.
-                return Err(at(index.saturating_sub(1), Fault::Previous));
-            }
-            if leaf.recorded <= latest {
-                return Err(at(index, Fault::Recorded));
-            }
-            if matches!(id, LogId::Tenant(own) if tenant != Some(own)) {
-                return Err(at(index, Fault::Tenant));
-            }
-            taken.recorded = leaf.recorded;
-            taken.event = Some(event);
-            if index < signed.size(id)
-                && let Some((root, minimum)) = says_pruned(&leaf)
-            {
-                state.gone.account(root, minimum);
-            }
-        }
-        state.append(taken.leaf);
-        if signed.under_way.plans() > 0 {
-            let (gone, leaf) = (&mut state.gone, taken.leaf);
-            gone.take_living(id, index, leaf, &signed.under_way);
-        }
-        state.check_root(signed)?;
         self.recorded = taken.recorded;
         Ok(taken)
     }
@@ -375,7 +408,7 @@ impl Replay {
         let leaf = pruned.ok_or_else(|| at(Fault::Pruned))?.leaf;
         state.append(leaf);
         state.gone.take_pruned(index, leaf, &signed.under_way);
-        state.check_root(signed)?;
+        signed.check(&state.head())?;
         Ok(Taken {
             log: id,
             index,

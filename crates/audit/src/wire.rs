@@ -243,6 +243,11 @@ pub(crate) fn tail_brief(tail: &[u8]) -> Result<(EventId, Option<TenantId>), Wir
     Ok((EventId::from_uuid(id), tenant))
 }
 
+/// Everything that a leaf without its head says.
+pub(crate) fn tail_entry(tail: &[u8]) -> Result<Entry, WireError> {
+    serde_json::from_slice(&whole(tail)).map_err(|_| WireError)
+}
+
 /// A tail as the JSON object that it is without the head.
 fn whole(tail: &[u8]) -> Vec<u8> {
     let mut json = Vec::with_capacity(tail.len() + 1);

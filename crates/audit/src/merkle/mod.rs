@@ -65,6 +65,20 @@ impl CompactRange {
         Self::default()
     }
 
+    /// The tree of `size` leaves with these perfect subtrees, the largest first; `None` if there are not as
+    /// many as a tree of that size has.
+    #[must_use]
+    pub fn restore(size: u64, peaks: Vec<Digest>) -> Option<Self> {
+        let fits = u32::try_from(peaks.len()) == Ok(size.count_ones());
+        fits.then_some(Self { size, peaks })
+    }
+
+    /// The roots of its perfect subtrees, the largest first.
+    #[must_use]
+    pub fn peaks(&self) -> &[Digest] {
+        &self.peaks
+    }
+
     /// How many leaves there are.
     #[must_use]
     pub fn size(&self) -> u64 {

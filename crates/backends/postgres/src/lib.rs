@@ -1,6 +1,6 @@
-//! The shared `KeyValue` backend: PostgreSQL 15 or later.
+//! The shared backends on PostgreSQL 15 or later: [`PgKeyValue`] for state, [`PgAudit`] for the audit log.
 //!
-//! Every operation is one statement in one round trip. A commit runs in a function on the server: it
+//! Every operation on state is one statement in one round trip. A commit runs in a function on the server: it
 //! locks the partition's counter, judges the preconditions by what is committed then, and writes. So
 //! a future that is dropped leaves no transaction open, and its connection is thrown away.
 //!
@@ -26,6 +26,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod config;
 mod connect;
 mod error;
@@ -34,6 +35,7 @@ mod pool;
 mod store;
 mod watch;
 
+pub use audit::{PgAudit, StagedEntry};
 pub use config::{PgConfig, PgServer, PgTls};
 pub use error::PgError;
 pub use migration::migrate;

@@ -15,10 +15,13 @@ use crate::error::PgError;
 use crate::pool::{Connections, column};
 
 /// The steps. The condition stands twice in the first, hence apart.
-const STEPS: &[&[(&str, &str)]] = &[&[
-    ("schema.sql", include_str!("schema.sql")),
-    ("holds.sql", include_str!("holds.sql")),
-]];
+const STEPS: &[&[(&str, &str)]] = &[
+    &[
+        ("schema.sql", include_str!("schema.sql")),
+        ("holds.sql", include_str!("holds.sql")),
+    ],
+    &[("audit.sql", include_str!("audit.sql"))],
+];
 
 /// The oldest server: what the tests run on.
 const OLDEST: i32 = 150_000;
@@ -167,7 +170,10 @@ mod tests {
         let digests: Vec<String> = STEPS.iter().map(|step| digest(step).to_string()).collect();
         assert_eq!(
             digests,
-            ["63755d2ddfcccfba2806ea891fe93d3c30a595add9684661c3325c655753ad0e"]
+            [
+                "63755d2ddfcccfba2806ea891fe93d3c30a595add9684661c3325c655753ad0e",
+                "110911c1e01cbbb96fc911ef8003d8d0a59620f893135668322c7d0e0c037e48",
+            ]
         );
     }
 

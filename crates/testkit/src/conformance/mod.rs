@@ -10,6 +10,8 @@ macro_rules! checks {
     };
 }
 
+#[cfg(feature = "audit")]
+pub mod audit;
 #[cfg(feature = "encryption")]
 pub mod epoch_keys;
 mod history;
@@ -21,6 +23,8 @@ pub mod rotation;
 #[cfg(feature = "encryption")]
 mod wrapping;
 
+#[cfg(feature = "audit")]
+pub use audit::suite as audit;
 #[cfg(feature = "encryption")]
 pub use epoch_keys::suite as epoch_keys;
 pub use report::{Failure, Mismatch, Report};

@@ -1,6 +1,8 @@
 //! The suites judge sound backends as sound and broken ones as broken.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod encryption;
 #[cfg(test)]
 mod kv;

@@ -26,7 +26,6 @@ mod opening;
 mod overload_tests;
 #[cfg(test)]
 mod power_tests;
-mod proving;
 mod pruning;
 mod querying;
 mod queue;
@@ -78,6 +77,7 @@ pub(crate) use feed::SignedNow;
 pub use head_store::forget_head;
 use open_log::OpenLog;
 pub use pruning::Keeps;
+pub use reading::may_read;
 pub use sealing::SealOrder;
 
 const APPEND: Operation = Operation::new("audit", "append");

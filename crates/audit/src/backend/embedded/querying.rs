@@ -4,16 +4,14 @@
 use super::entries::Entries;
 use super::heads::Head;
 use super::index::Index;
-use super::lookup::{Asked, Lookup, LookupError, Posting, Reader};
-use super::proving::Tree;
+use super::lookup::{Asked, Lookup, LookupError, Posting, Reader, Tiles};
 use crate::config::AuditConfig;
 use crate::error::AuditError;
-use crate::facts::Facts;
 use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::page::{Hit, Page};
+use crate::proving::Tree;
 use crate::query::{Effort, Order, Proofs, Query};
-use crate::wire::EntryView;
 
 /// What answers are made of.
 #[derive(Debug)]
@@ -149,7 +147,7 @@ impl Sources<'_> {
             if view.leaf() != tiles.leaf(index)? {
                 return Err(LookupError::Untrue);
             }
-            if !is_hit(query, &view) {
+            if !query.is_hit(&view) {
                 continue;
             }
             if page.hits.len() == limit {
@@ -181,11 +179,7 @@ impl Sources<'_> {
     }
 }
 
-fn is_hit(query: &Query, view: &EntryView) -> bool {
-    query.admits_all() || Facts::read(&view.bytes).is_some_and(|facts| query.admits(&facts))
-}
-
-fn prove(page: &mut Page, tree: &mut Tree, covered: u64) -> Result<(), LookupError> {
+fn prove(page: &mut Page, tree: &mut Tree<Tiles>, covered: u64) -> Result<(), LookupError> {
     for hit in &mut page.hits {
         if hit.view.index < covered {
             hit.proof = Some(tree.inclusion(hit.view.index, &hit.view.leaf())?);

@@ -1,6 +1,5 @@
 //! What readers of the log are given, and the record of it (AUD-003), which is durable before they are.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,22 +9,23 @@ use eonpro_core::identity::ActorKind;
 use eonpro_core::task;
 
 use super::heads::Head;
+use super::lookup::{LookupError, Tiles};
 use super::open_log::OpenLog;
-use super::proving::{Tree, covering};
 use super::querying::{Sources, with_reader};
 use crate::checkpoint::Checkpoint;
 use crate::error::AuditError;
-use crate::events;
-use crate::facts::Facts;
 use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
 use crate::merkle::ProofError;
 use crate::page::Page;
+use crate::proving::{Tree, covering};
 use crate::query::{Proofs, Query};
+use crate::sequence::{self, Asked};
 use crate::wire::EntryView;
 
-/// Whether the context may read `log`.
-pub(super) fn may_read(cx: &RequestContext, log: &LogId) -> bool {
+/// Whether the context may read `log`: every log in a system context, a tenant's own while it is active.
+#[must_use]
+pub fn may_read(cx: &RequestContext, log: &LogId) -> bool {
     if cx.actor().kind == ActorKind::System {
         return true;
     }
@@ -59,20 +59,15 @@ impl OpenLog {
         query: &Query,
     ) -> Result<Page, AuditError> {
         self.admit(cx, &query.log)?;
-        let mut own = query.clone();
-        if let Some(patient) = query.patient {
-            let subjects = &self.builder.subjects;
-            own.called = subjects.pseudonym_of(&query.log, patient).await?;
-        }
-        let asked = own.asked();
-        let page = if own.patient.is_some() && own.called.is_none() {
-            // Nobody by that name was ever in the log, or they were erased.
+        let asked = Asked::of(&self.builder, query).await?;
+        let (own, text) = (asked.query().clone(), asked.text());
+        let page = if asked.finds_nobody() {
             self.empty_page(&own)
         } else {
             self.look_up(move |core| core.page(&own)).await?
         };
         let views = page.hits.iter().map(|hit| &hit.view);
-        self.record_view(cx, &query.log, asked, views).await?;
+        self.record_view(cx, &query.log, text, views).await?;
         Ok(page)
     }
 
@@ -89,7 +84,7 @@ impl OpenLog {
             return Err(ProofError::Size.into());
         }
         let log = *log;
-        let proof = move |tree: &mut Tree| tree.inclusion_of_any(index);
+        let proof = move |tree: &mut Tree<Tiles>| tree.inclusion_of_any(index);
         self.look_up(move |core| core.in_tree(log, size, proof))
             .await
     }
@@ -107,7 +102,7 @@ impl OpenLog {
             return Err(ProofError::Size.into());
         }
         let log = *log;
-        let proof = move |tree: &mut Tree| tree.growth(old);
+        let proof = move |tree: &mut Tree<Tiles>| tree.growth(old);
         self.look_up(move |core| core.in_tree(log, new, proof))
             .await
     }
@@ -216,9 +211,9 @@ impl OpenLog {
         &self,
         log: LogId,
         size: u64,
-        work: impl Fn(&mut Tree) -> Result<T, super::lookup::LookupError>,
+        work: impl Fn(&mut Tree<Tiles>) -> Result<T, LookupError>,
     ) -> Result<T, AuditError> {
-        let head = covering(self.heads.get(&log), size)?;
+        let head = covering(self.heads.get(&log).map(|head| head.point), size)?;
         with_reader(&self.sources(), &log, head.size, |reader| {
             work(&mut Tree::within(reader.tiles()?, size, &head)?)
         })
@@ -246,10 +241,7 @@ impl OpenLog {
         }
     }
 
-    /// Records that `cx` is about to see `views`, in the log that they are from.
-    ///
-    /// The heads in the directory log are made to be published: looking at them is not recorded. A system
-    /// context's look at a log that is not there, or whose keys are gone, is recorded in the system log.
+    /// Records that `cx` is about to see `views`.
     async fn record_view<'a>(
         self: &Arc<Self>,
         cx: &RequestContext,
@@ -260,40 +252,15 @@ impl OpenLog {
         if *log == LogId::Directory {
             return Ok(());
         }
-        let (rows, patients) = counted(views);
-        let event = events::viewed(asked, rows, patients);
+        let event = sequence::viewed(asked, views);
         let event = Event::new(event, Outcome::Success, &*self.clock, &*self.entropy);
-        let event = std::slice::from_ref(&event);
-        let bound = match log {
-            LogId::Tenant(id) => self.builder.bound(cx.clone(), *id),
-            LogId::System | LogId::Directory => cx.clone(),
+        let is_there = self.index.size(log).is_some();
+        let submit = |log, cx: RequestContext, event: Arc<Event>| async move {
+            let event = std::slice::from_ref(&event);
+            self.submit(log, &cx, event).await.map(drop)
         };
-        let by_system = cx.actor().kind == ActorKind::System;
-        let recorded = if by_system && self.index.size(log).is_none() {
-            self.submit(LogId::System, &bound, event).await
-        } else {
-            match self.submit(*log, &bound, event).await {
-                Err(AuditError::Seal(_)) if by_system && *log != LogId::System => {
-                    self.submit(LogId::System, &bound, event).await
-                }
-                other => other,
-            }
-        };
-        recorded?;
+        sequence::record_view(&self.builder, cx, *log, is_there, event, submit).await?;
         self.count_towards_checkpoint(1);
         Ok(())
     }
-}
-
-/// How many entries there are, and how many patients they concern.
-fn counted<'a>(views: impl Iterator<Item = &'a EntryView>) -> (u64, u64) {
-    let mut rows = 0;
-    let mut patients = BTreeSet::new();
-    for view in views {
-        rows += 1;
-        if let Some(facts) = Facts::read(&view.bytes) {
-            patients.extend(facts.subjects().map(ToString::to_string));
-        }
-    }
-    (rows, patients.len() as u64)
 }

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use eonpro_core::event::Digest;
@@ -25,13 +24,14 @@ use super::queue::{Append, Budget, Job, NewLeaf};
 use super::recent::Recent;
 use crate::checkpoint::Checkpoint;
 use crate::config::AuditConfig;
-use crate::error::{AuditError, BatchFault};
+use crate::error::AuditError;
 use crate::layout::Layout;
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
 use crate::replay::{LogState, Replay};
 use crate::scan::Cursor;
 use crate::segment::{self, End, HEADER_BYTES, Header, Kind, Tail, padded, push_frame};
+use crate::sequence;
 use crate::service::Receipt;
 use crate::vfs::VfsFile;
 use crate::walk::Until;
@@ -305,27 +305,17 @@ impl Writer {
 
     /// The answer to an append of which at least a part was seen before.
     fn repeated(&self, append: &Append) -> Option<Result<Vec<Receipt>, AuditError>> {
-        let mut known = Vec::new();
-        let mut seen: Vec<_> = Vec::with_capacity(append.leaves.len());
-        for leaf in &append.leaves {
-            if let NewLeaf::Entry { event, .. } = leaf {
-                known.extend(self.recent.get(*event));
-                seen.push(*event);
-            }
+        let events = append.leaves.iter().filter_map(|leaf| match leaf {
+            NewLeaf::Entry { event, .. } => Some(*event),
+            NewLeaf::Checkpoint(_) => None,
+        });
+        let ids: Vec<_> = events.collect();
+        let known = ids.iter().filter_map(|event| self.recent.get(*event));
+        let answer = sequence::repeats(append.log, &ids, known.collect())?;
+        if let Ok(known) = &answer {
+            count(&self.index.counters.repeats, known.len() as u64);
         }
-        seen.sort_unstable();
-        let twice = seen.windows(2).any(|pair| pair.first() == pair.last());
-        if known.iter().any(|receipt| receipt.log != append.log) {
-            return Some(Err(AuditError::Batch(BatchFault::OtherLog)));
-        }
-        if twice || (!known.is_empty() && known.len() < append.leaves.len()) {
-            return Some(Err(AuditError::Batch(BatchFault::PartialRepeat)));
-        }
-        if known.is_empty() {
-            return None;
-        }
-        count(&self.index.counters.repeats, known.len() as u64);
-        Some(Ok(known))
+        Some(answer.map_err(AuditError::Batch))
     }
 
     fn stage_append(
@@ -392,7 +382,7 @@ impl Writer {
         let event = match leaf {
             NewLeaf::Entry { event, tail, .. } => {
                 // Time goes forward in the log even where the wall clock steps back.
-                recorded = now.max(recorded.plus(Duration::from_nanos(1)));
+                recorded = sequence::next_recorded(now, recorded);
                 wire::push_head(payload, &state.previous, recorded);
                 payload.extend_from_slice(tail);
                 Some(*event)

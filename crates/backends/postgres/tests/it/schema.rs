@@ -22,7 +22,7 @@ async fn migrating_at_the_same_time_and_again_makes_one_schema() {
     migrate(&config).await.unwrap();
     assert!(store.commit(&AT, put("a", "2")).await.unwrap() > version);
     let steps = server.sql("SELECT count(*) FROM eonpro.migration").unwrap();
-    assert_eq!(steps, "1");
+    assert_eq!(steps, "2");
 }
 
 #[tokio::test]
@@ -34,21 +34,21 @@ async fn a_schema_that_is_missing_later_or_another_is_refused() {
     let refused = PgKeyValue::open(&config, clock()).await.unwrap_err();
     let unmigrated = PgError::Unmigrated {
         found: 0,
-        needed: 1,
+        needed: 2,
     };
     assert_eq!(refused, unmigrated);
     migrate(&config).await.unwrap();
 
-    let later = "INSERT INTO eonpro.migration VALUES (2, '\\x00')";
+    let later = "INSERT INTO eonpro.migration VALUES (3, '\\x00')";
     server.sql(later).unwrap();
-    assert_eq!(migrate(&config).await, Err(PgError::UnknownSchema(2)));
+    assert_eq!(migrate(&config).await, Err(PgError::UnknownSchema(3)));
     let refused = PgKeyValue::open(&config, clock()).await.unwrap_err();
-    assert_eq!(refused, PgError::UnknownSchema(2));
+    assert_eq!(refused, PgError::UnknownSchema(3));
 
     server
-        .sql("DELETE FROM eonpro.migration WHERE version = 2")
+        .sql("DELETE FROM eonpro.migration WHERE version = 3")
         .unwrap();
-    let another = "UPDATE eonpro.migration SET digest = '\\x00'";
+    let another = "UPDATE eonpro.migration SET digest = '\\x00' WHERE version = 1";
     server.sql(another).unwrap();
     assert_eq!(migrate(&config).await, Err(PgError::UnknownSchema(1)));
 }

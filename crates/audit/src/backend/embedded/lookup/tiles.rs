@@ -10,6 +10,7 @@ use redb::{AccessGuard, ReadOnlyTable, ReadableTable, Table};
 use super::LookupError;
 use super::schema::TileKey;
 use crate::merkle::{Node, ProofError, node_hash};
+use crate::proving::Nodes;
 
 /// The levels of a tile, and of the step from a tile to the one above.
 const HEIGHT: u8 = 8;
@@ -128,7 +129,7 @@ impl Tiles {
     }
 
     /// The hash of `node`.
-    pub(in super::super) fn node(&mut self, node: Node) -> Result<Digest, LookupError> {
+    fn hash(&mut self, node: Node) -> Result<Digest, LookupError> {
         let (level, height) = (node.level() / HEIGHT, node.level() % HEIGHT);
         let tile = node.index() >> (HEIGHT - height);
         let within = node.index() & ((FULL >> height) - 1);
@@ -150,7 +151,15 @@ impl Tiles {
 
     /// The hash of the leaf at `index`.
     pub(in super::super) fn leaf(&mut self, index: u64) -> Result<Digest, LookupError> {
-        self.node(Node::new(0, index).ok_or(LookupError::Untrue)?)
+        self.hash(Node::new(0, index).ok_or(LookupError::Untrue)?)
+    }
+}
+
+impl Nodes for Tiles {
+    type Error = LookupError;
+
+    fn node(&mut self, node: Node) -> Result<Digest, LookupError> {
+        self.hash(node)
     }
 }
 
