@@ -14,6 +14,7 @@ mod cursor;
 mod error;
 mod events;
 mod evidence;
+mod gaps;
 mod harvest;
 mod lazy;
 mod lock;

@@ -16,6 +16,7 @@ use object_store::ObjectStore;
 
 use super::error::ArchiveError;
 use super::evidence::{Evidence, StopReason};
+use super::gaps::{Gaps, fetch_unless_pruned};
 use super::lazy::LazyTiles;
 use super::names;
 use super::shelf::Shelf;
@@ -416,15 +417,21 @@ impl Replica {
         to: u64,
     ) -> Result<(), ArchiveError> {
         let mut bundles = stream::iter(bundles_added(from, to))
-            .map(|bundle| async move { (bundle, fetch_bundle(source, log, bundle).await) })
+            .map(|bundle| async move { (bundle, fetch_unless_pruned(source, log, bundle).await) })
             .buffered(AHEAD);
+        let mut gaps = Gaps::default();
         while let Some((bundle, bytes)) = bundles.next().await {
-            let bytes = bytes?;
-            tree.entries(bundle, &bytes).await?;
+            let Some(bytes) = bytes? else {
+                gaps.miss(bundle);
+                continue;
+            };
+            let entries = tree.entries(bundle, &bytes).await?;
+            entries.into_iter().for_each(|entry| gaps.take(entry));
             self.shelf
                 .create_same(&format!("{log}/{bundle}"), bytes)
                 .await?;
         }
+        gaps.check(log)?;
         for tile in tiles_added(from, to) {
             let bytes = tree.tile(tile).await?;
             self.shelf

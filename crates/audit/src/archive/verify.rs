@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eonpro_core::event::Digest;
 use futures_util::stream::{self, StreamExt as _};
 use object_store::ObjectStore;
 
 use super::error::ArchiveError;
+use super::gaps::{Gaps, fetch_unless_pruned};
 use super::source::{ArchiveSource, Pin, PublishedSource, TileSource};
 use super::succession::{Said, find_head, is_unknown_signer, read_changes, take_leaf};
 use super::tower::Tower;
@@ -16,6 +18,7 @@ use crate::fault::{Fault, Place, VerifyError};
 use crate::log_id::LogId;
 use crate::merkle::leaf_hash;
 use crate::replay::{Replay, Signed};
+use crate::retention::PrunedLog;
 use crate::scan::Batch;
 use crate::segment::{Frame, Kind};
 use crate::tlog::{Bundle, FULL, Tile, TileError, bundles_added, parse_bundle, write_bundle};
@@ -29,6 +32,9 @@ const AHEAD: usize = 4;
 /// against its chain, each tile and each signed root against the entries. `pin` leads to the right versions
 /// of objects, whatever was put over them; `anchors` are heads that were kept elsewhere. One of the keys that
 /// signed the log one after the other is enough among `keys`.
+///
+/// A full bundle that is missing is taken for pruned if it ends at or before the `minimum_index` of an AUD-009 in
+/// its log; the report counts all its entries as pruned.
 ///
 /// Reads everything; holds one log's tail and all signed heads in memory. Entries that are newer than the
 /// last cut are not part of it. Cancel-safe.
@@ -111,10 +117,18 @@ pub async fn verify_source(
     for anchor in anchors {
         add(&mut signed, anchor)?;
     }
+    let mut pruned = Vec::new();
     for point in points.values() {
-        Reading::new(source, *point)
-            .run(&signed, |_, _, _| Ok(()))
-            .await?;
+        let mut reading = Reading::new(source, *point);
+        reading.run(&signed, |_, _, _| Ok(())).await?;
+        let (entries, minimum_index) = reading.gaps.extent();
+        if entries > 0 {
+            pruned.push(PrunedLog {
+                log: point.log,
+                entries,
+                minimum_index,
+            });
+        }
         check_checkpoint(source, point, trail.keys()).await?;
     }
     let mut sizes: Vec<_> = signed.sizes().into_iter().collect();
@@ -129,7 +143,10 @@ pub async fn verify_source(
             return Err(VerifyError::tampered(place, Fault::Missing).into());
         }
     }
-    Ok(report(directory, points, checkpoints, &signed))
+    Ok(Report {
+        pruned,
+        ..report(directory, points, checkpoints, &signed)
+    })
 }
 
 /// What the directory log says.
@@ -194,7 +211,6 @@ fn report(
         directory,
         unanchored: unanchored.filter(|some| !some.indexes.is_empty()).collect(),
         heads,
-        // A bundle that is not there is missing here.
         pruned: Vec::new(),
         spooled: 0,
         follows: None,
@@ -236,6 +252,7 @@ struct Reading<'a> {
     head: Checkpoint,
     replay: Replay,
     tower: Tower,
+    gaps: Gaps,
 }
 
 impl<'a> Reading<'a> {
@@ -247,6 +264,7 @@ impl<'a> Reading<'a> {
             head,
             replay,
             tower: Tower::default(),
+            gaps: Gaps::default(),
         }
     }
 
@@ -259,16 +277,20 @@ impl<'a> Reading<'a> {
         let (source, log) = (self.source, self.head.log);
         let bundles = bundles_added(0, self.head.size);
         let mut bundles = stream::iter(bundles)
-            .map(|bundle| async move { (bundle, fetch_bundle(source, log, bundle).await) })
+            .map(|bundle| async move { (bundle, fetch_unless_pruned(source, log, bundle).await) })
             .buffered(AHEAD);
         while let Some((bundle, bytes)) = bundles.next().await {
-            let bytes = bytes?;
+            let Some(bytes) = bytes? else {
+                self.pass_over(bundle, signed).await?;
+                continue;
+            };
             let changed = |_| ArchiveError::Changed(format!("{log}/{bundle}"));
             let entries = parse_bundle(bundle, &bytes).map_err(changed)?;
             let mut full = Vec::new();
             for entry in entries {
                 let index = self.tower.size();
-                self.apply(index, entry, signed)?;
+                self.apply(Kind::Leaf, index, entry, signed)?;
+                self.gaps.take(entry);
                 seen(index, entry, &self.tower)?;
                 let push = |tile, bytes| full.push((tile, bytes));
                 self.tower.push(leaf_hash(entry), push)?;
@@ -284,15 +306,46 @@ impl<'a> Reading<'a> {
             let last = Place::entry(log, self.head.size.saturating_sub(1));
             return Err(VerifyError::tampered(last, Fault::Root).into());
         }
+        self.gaps.check(log)
+    }
+
+    /// Takes the hashes of a bundle that is not there in the place of its entries. Whether they were pruned
+    /// shows in what follows.
+    async fn pass_over(&mut self, bundle: Bundle, signed: &Signed) -> Result<(), ArchiveError> {
+        self.gaps.miss(bundle);
+        let tile = Tile::new(0, bundle.index(), FULL).ok_or(TileError::Length)?;
+        let bytes = fetch_tile(self.source, self.head.log, tile).await?;
+        if bytes.len() != 32 * usize::from(FULL) {
+            return Err(ArchiveError::Changed(format!("{}/{tile}", self.head.log)));
+        }
+        let mut full = Vec::new();
+        for hash in bytes.chunks_exact(32) {
+            let index = self.tower.size();
+            let hash = <[u8; 32]>::try_from(hash).map_err(|_| TileError::Length)?;
+            // How long the entry was is not published.
+            let stays = [&hash[..], &[0; 4]].concat();
+            self.apply(Kind::Pruned, index, &stays, signed)?;
+            let push = |tile, bytes| full.push((tile, bytes));
+            self.tower.push(Digest::from_bytes(hash), push)?;
+        }
+        for (tile, bytes) in full {
+            self.check_tile(tile, &bytes).await?;
+        }
         Ok(())
     }
 
-    fn apply(&mut self, index: u64, entry: &[u8], signed: &Signed) -> Result<(), VerifyError> {
+    fn apply(
+        &mut self,
+        kind: Kind,
+        index: u64,
+        payload: &[u8],
+        signed: &Signed,
+    ) -> Result<(), VerifyError> {
         let frame = Frame {
-            kind: Kind::Leaf,
+            kind,
             log: 0,
             index,
-            payload: entry,
+            payload,
             length: 0,
         };
         let frames = vec![(0, frame)];

@@ -11,6 +11,8 @@ mod appends;
 #[cfg(test)]
 mod archiving;
 #[cfg(test)]
+mod archiving_pruned;
+#[cfg(test)]
 mod checkpoints;
 #[cfg(test)]
 mod corpora;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use eonpro_audit::archive::{
     ArchiveError, ArchiveSource, PublishedSource, Pulled, Replica, ReplicaParts, StopReason,
-    TileSource, local, verify_published,
+    TileSource, local, verify_archive, verify_published,
 };
 use eonpro_audit::forget_head;
 use eonpro_audit::tlog::{
@@ -23,7 +23,8 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-use crate::archiving::{append, archive, store, tenant};
+use crate::ages::Ages;
+use crate::archiving::{aged, append, archive, store, tenant};
 use crate::house::House;
 use crate::rotation::{move_in, public, signer};
 use crate::stores::{FaultStore, Kind, files, forge};
@@ -505,4 +506,81 @@ async fn a_key_that_has_handed_over_leads_a_replica_no_further() {
     }
     let verified = verify_published(local(&from).unwrap(), "", &[first], &[]).await;
     assert!(verified.is_err(), "{verified:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_was_pruned_before_it_was_published_is_replicated_and_verified_without_what_went()
+ {
+    let ages = Ages::new();
+    let house = &ages.house;
+    let (from, to) = (place(house, "published"), place(house, "replica"));
+    let log = aged(&ages).await;
+    assert_eq!(ages.prune(&log).await.unwrap().entries, 256);
+    ages.views(&log, 1, 600).await;
+    log.close().await;
+    publish(&house.log(), &[house.key()], &from).unwrap();
+    replica(house, &from, &to).pull().await.unwrap();
+    assert_eq!(files(&to), files(&from));
+    let report = verify_published(local(&to).unwrap(), "", &[house.key()], &[])
+        .await
+        .unwrap();
+    let of = &report.pruned[0];
+    assert_eq!(
+        (report.pruned.len(), of.log, of.entries, of.minimum_index),
+        (1, tenant(1), 256, 256)
+    );
+
+    // A bundle that no entry accounts for is missing.
+    let bundle = format!("{}/tile/entries/002", tenant(1));
+    for dir in [&from, &to] {
+        fs::remove_file(dir.join(&bundle)).unwrap();
+    }
+    let verified = verify_published(local(&to).unwrap(), "", &[house.key()], &[]).await;
+    assert!(
+        matches!(&verified, Err(ArchiveError::Missing(key)) if *key == bundle),
+        "{verified:?}"
+    );
+    let pulled = replica(house, &from, &place(house, "late")).pull().await;
+    assert!(
+        matches!(&pulled, Err(ArchiveError::Missing(key)) if *key == bundle),
+        "{pulled:?}"
+    );
+}
+
+#[tokio::test]
+async fn after_a_change_of_keys_a_pruning_and_a_restart_all_goes_on() {
+    let ages = Ages::new();
+    let house = &ages.house;
+    let first = house.key();
+    let log = aged(&ages).await;
+    let archiving = archive(house, &log, store(house)).await;
+    archiving.run_with_tail().await.unwrap();
+    log.rotate_key(&house.system(), signer(house, "second"))
+        .await
+        .unwrap();
+    assert_eq!(ages.prune(&log).await.unwrap().entries, 256);
+    log.close().await;
+    move_in(house, "second");
+
+    let log = Arc::new(house.open().await);
+    ages.views(&log, 1, 300).await;
+    let late: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    for bucket in [store(house), late] {
+        let archiving = archive(house, &log, bucket.clone()).await;
+        let cut = archiving.run_with_tail().await.unwrap().cut;
+        for key in [first, house.key()] {
+            let report = verify_archive(bucket.clone(), "", None, &[key], &[]).await;
+            assert_eq!(report.unwrap().directory.size, cut);
+            let own: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+            let source = ArchiveSource::new(bucket.clone(), "", None).unwrap();
+            let mut parts = parts(house, Arc::new(source), own.clone());
+            parts.keys = vec![key];
+            let pulled = Replica::new(parts).unwrap().pull().await.unwrap();
+            assert_eq!(pulled.size, cut);
+            verify_published(own, "", &[key], &[]).await.unwrap();
+        }
+        archiving.start_over().await.unwrap();
+        ages.views(&log, 1, 1).await;
+    }
+    log.close().await;
 }
