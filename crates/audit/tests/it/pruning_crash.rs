@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use eonpro_audit::{
-    AuditLog as _, AuditParts, EmbeddedAudit, HoldId, HoldScope, LogId, VerifyError, verify,
+    AuditLog as _, AuditParts, EmbeddedAudit, HoldId, HoldScope, LogId, VerifyError, forget_head,
+    verify,
 };
 use eonpro_core::component::{Component, Health, Posture};
 use eonpro_core::phi::Phi;
@@ -151,7 +152,9 @@ async fn old(ages: &Ages) {
     audit.close().await;
 }
 
+/// Opens a picture, whose state is from the time of the picture: it does not know later heads.
 async fn open(ages: &Ages, dir: &Path, parts: AuditParts) -> EmbeddedAudit {
+    forget_head(&*parts.state).await.unwrap();
     EmbeddedAudit::open(dir, parts, ages.house.config.clone())
         .await
         .unwrap()

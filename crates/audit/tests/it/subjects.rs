@@ -62,7 +62,7 @@ async fn a_patient_has_one_pseudonym_in_a_tenant_and_another_in_another() {
     let unknown = log.pseudonym_of(&house.cx(1), &OWN(), stranger).await;
     assert_eq!(unknown.unwrap(), None);
     // Asking makes no record: two patients of two keys each.
-    assert_eq!(house.entries().await.len(), 4);
+    assert_eq!(subject_records(&house).await, 4);
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_crowd_of_first_events_makes_one_record_once() {
     assert!(done.iter().all(Result::is_ok));
     // The token's key, the data key and the record: no call for fields, which the patient's key seals.
     assert_eq!(house.sealer.calls() - before, 3);
-    assert_eq!(house.entries().await.len(), 2);
+    assert_eq!(subject_records(&house).await, 2);
 }
 
 #[tokio::test]
@@ -144,7 +144,10 @@ async fn a_reader_who_may_sees_the_patient_and_the_text_and_that_is_on_record() 
         let count = Some(EntryValue::Count(1));
         ("AUD-003".to_owned(), who.to_owned(), count)
     };
-    assert_eq!(seen[1..], [looked("clinician-1"), looked("test")]);
+    assert_eq!(
+        seen[1..],
+        [looked("clinician-1"), looked("clinician-1"), looked("test")]
+    );
 
     let denied = log.reveal(&house.cx(2), &view).await.unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
@@ -309,4 +312,12 @@ async fn a_code_is_no_place_to_hide_a_patient() {
         panic!("{fields:?}");
     };
     assert_eq!(object["id"], name);
+}
+
+/// How many keys the store has about patients.
+async fn subject_records(house: &House) -> usize {
+    let entries = house.entries().await.into_iter();
+    entries
+        .filter(|(_, entry)| entry.key.as_bytes().starts_with(b"subject/"))
+        .count()
 }
