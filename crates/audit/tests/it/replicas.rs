@@ -506,6 +506,15 @@ async fn a_key_that_has_handed_over_leads_a_replica_no_further() {
     }
     let verified = verify_published(local(&from).unwrap(), "", &[first], &[]).await;
     assert!(verified.is_err(), "{verified:?}");
+
+    // Nor does it sign what the other key signed.
+    directory.pop();
+    forge(&from, LogId::Directory, &directory, &old).await;
+    let pulled = following(&place(&house, "newer")).pull().await;
+    assert!(
+        matches!(pulled, Err(ArchiveError::Checkpoint(_))),
+        "{pulled:?}"
+    );
 }
 
 #[tokio::test]
