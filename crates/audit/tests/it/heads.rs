@@ -170,7 +170,12 @@ async fn what_is_no_head_or_of_an_unknown_key_is_not_believed() {
     let stranger = House::new();
     append(&stranger, 1).await;
     let good = stored(&house).await;
-    for bad in ["", "x", &stored(&stranger).await, &good.replace('1', "2")] {
+    for bad in [
+        "",
+        "x",
+        &stored(&stranger).await,
+        &good.replacen('\n', "\n9", 1),
+    ] {
         put(&house, bad).await;
         let refused = house.try_open().await.unwrap_err();
         assert!(matches!(refused, AuditError::HeadMalformed), "{refused:?}");

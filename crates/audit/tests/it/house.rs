@@ -19,6 +19,8 @@ use eonpro_core::time::{SharedClock, SystemClock, Timestamp};
 use eonpro_testkit::{Actors, RecordingAlerts, TestSealer, authority, context, scope, tenant_id};
 use tempfile::TempDir;
 
+use crate::apart::Apart;
+
 pub(crate) struct House {
     pub(crate) dir: TempDir,
     pub(crate) clock: SharedClock,
@@ -54,6 +56,7 @@ impl House {
         Self {
             sealer: Arc::clone(&other.sealer),
             state: Arc::clone(&other.state),
+            store: |state| Arc::new(Apart::over(state)),
             ..Self::new()
         }
     }

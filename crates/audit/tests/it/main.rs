@@ -7,6 +7,8 @@ mod alerts;
 #[cfg(test)]
 mod anchors;
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 mod appends;
 #[cfg(test)]
 mod archiving;

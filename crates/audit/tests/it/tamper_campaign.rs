@@ -88,6 +88,10 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        if path.ends_with("index") {
+            // No evidence: nobody who verifies looks at it.
+            continue;
+        }
         if path.is_dir() {
             files.extend(self::files(&path));
         } else if !path.ends_with("LOCK") {

@@ -12,7 +12,7 @@ use eonpro_core::task;
 use tokio::sync::mpsc;
 
 use super::AuditParts;
-use super::alerts;
+use super::alerts::{self, Notice};
 use super::conflict;
 use super::cosigning::{self, Cosigning};
 use super::head_store::{self, HeadStore};
@@ -21,6 +21,7 @@ use super::lookup::Lookup;
 use super::open_log::{Ending, OpenLog};
 use super::pruning::Retention;
 use super::queue::{Job, Queue};
+use super::recent::Recent;
 use super::recovery::{Recovered, prepare, recover};
 use super::sealing::Successor;
 use super::signing::{Signing, empty_directory, name_keys};
@@ -57,31 +58,11 @@ pub(super) async fn go_on(
         head_store::set_aside(&*parts.state, &successor.statement.digest()).await?;
     }
     let judged = judge_and_ask(&layout, &parts, &config).await;
-    let (recovered, store, cosigning) = conflict::alerted(judged, &parts).await?;
-    let (walk, index, signed) = (recovered.walk, recovered.index, recovered.signed);
-    let header = layout.header(walk.segment)?;
-    let file = layout.vfs().open(&layout.segment(walk.segment))?;
+    let (mut recovered, store, cosigning) = conflict::alerted(judged, &parts).await?;
     let (notices, noticed) = mpsc::channel(config.alert_queue);
-    let writer = Writer {
-        layout: layout.clone(),
-        config: config.clone(),
-        clock: Arc::clone(&parts.clock),
-        index: Arc::clone(&index),
-        alerts: notices.clone(),
-        replay: walk.replay.clone(),
-        recent: recovered.recent,
-        header,
-        offset: walk.end.offset,
-        filled: usize::try_from(file.length()?).unwrap_or(usize::MAX),
-        file,
-        batch: walk.end.batch,
-        chain: walk.end.chain,
-        must_roll: false,
-        tail: Tail::Zeros,
-        down: false,
-        _lock: lock,
-    };
+    let writer = writer(&layout, (&parts, &config), &mut recovered, &notices, lock)?;
     let (jobs, writer) = start(writer)?;
+    let (walk, index, signed) = (recovered.walk, recovered.index, recovered.signed);
     let heads = Arc::new(Heads::new(&signed, recovered.trail.keys()));
     let signing = Signing {
         layout: layout.clone(),
@@ -136,6 +117,37 @@ pub(super) async fn go_on(
     }
     log.begin(recovered.spooled, recovered.dropped).await?;
     Ok(log)
+}
+
+/// The writer that goes on where the log ends.
+fn writer(
+    layout: &Layout,
+    (parts, config): (&AuditParts, &AuditConfig),
+    recovered: &mut Recovered,
+    alerts: &mpsc::Sender<Notice>,
+    lock: File,
+) -> Result<Writer, AuditError> {
+    let walk = &recovered.walk;
+    let file = layout.vfs().open(&layout.segment(walk.segment))?;
+    Ok(Writer {
+        layout: layout.clone(),
+        config: config.clone(),
+        clock: Arc::clone(&parts.clock),
+        index: Arc::clone(&recovered.index),
+        alerts: alerts.clone(),
+        replay: walk.replay.clone(),
+        recent: std::mem::replace(&mut recovered.recent, Recent::new(0)),
+        header: layout.header(walk.segment)?,
+        offset: walk.end.offset,
+        filled: usize::try_from(file.length()?).unwrap_or(usize::MAX),
+        file,
+        batch: walk.end.batch,
+        chain: walk.end.chain,
+        must_roll: false,
+        tail: Tail::Zeros,
+        down: false,
+        _lock: lock,
+    })
 }
 
 pub(super) fn keys(parts: &AuditParts, config: &AuditConfig) -> Vec<VerifyingKey> {

@@ -95,10 +95,7 @@ async fn what_is_too_much_is_refused_for_certain_and_nothing_acknowledged_is_los
     }
     let (accepted, refused) = (outcome.acknowledged.len(), outcome.refused.len());
     assert_eq!(accepted + refused, offered);
-    assert!(
-        refused > 3 * accepted,
-        "{accepted} and {refused}: no overload"
-    );
+    assert!(refused > accepted, "{accepted} and {refused}: no overload");
     assert!(accepted as u64 > 2 * ticks, "{accepted}");
     assert!(peak > 0 && peak <= QUEUE, "{peak} waited");
     audit.close().await;
