@@ -11,12 +11,11 @@ use super::hold_of_code;
 use super::{
     BUNDLE, Hold, HoldId, LogPlan, PrunePlan, PruneRefusal, RetentionClass, RetentionPolicy,
 };
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::VerifyingKey;
+use crate::checkpoint::{Checkpoint, VerifyingKey};
 use crate::fault::{Fault, Place, VerifyError};
 use crate::layout::Layout;
 use crate::log_id::LogId;
-use crate::replay::{LeafBytes, Taken};
+use crate::replay::{LeafBytes, Signed, Taken};
 use crate::segment::{Frame, Kind};
 use crate::verify::{nothing_signed_is_missing, what_is_pruned_was_announced};
 use crate::walk::{Until, Walk, signed_points};
@@ -58,17 +57,10 @@ struct OfLog {
 }
 
 impl Surveyor {
-    /// Verifies the log up to `until` and says what may go. Blocks.
-    pub(crate) fn survey(&self) -> Result<Result<Survey, PruneRefusal>, VerifyError> {
-        let (mut signed, head, _) = signed_points(&self.layout, &self.keys, Some(self.until))?;
-        for anchor in &self.anchors {
-            let place = Place::entry(anchor.log, anchor.size.saturating_sub(1));
-            signed
-                .add_anchor(anchor)
-                .map_err(|fault| VerifyError::tampered(place, fault))?;
-        }
+    /// Below which index entries of each log may go.
+    fn limits(&self, signed: &Signed, head: &Checkpoint) -> HashMap<LogId, u64> {
         let mut limits: HashMap<LogId, u64> = HashMap::new();
-        for (log, size) in signed.sizes_under(&head) {
+        for (log, size) in signed.sizes_under(head) {
             let anchored = if self.anchors.is_empty() {
                 size
             } else {
@@ -78,6 +70,19 @@ impl Surveyor {
             limits.insert(log, size.min(anchored) / BUNDLE * BUNDLE);
         }
         limits.remove(&LogId::Directory);
+        limits
+    }
+
+    /// Verifies the log up to `until` and says what may go. Blocks.
+    pub(crate) fn survey(&self) -> Result<Result<Survey, PruneRefusal>, VerifyError> {
+        let (mut signed, head, _) = signed_points(&self.layout, &self.keys, Some(self.until))?;
+        for anchor in &self.anchors {
+            let place = Place::entry(anchor.log, anchor.size.saturating_sub(1));
+            signed
+                .add_anchor(anchor)
+                .map_err(|fault| VerifyError::tampered(place, fault))?;
+        }
+        let limits = self.limits(&signed, &head);
         let follows = match self.until.segment {
             0 => None,
             segment => self.layout.header(segment)?.follows,

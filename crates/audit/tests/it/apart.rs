@@ -12,20 +12,20 @@ use futures_util::stream::BoxStream;
 
 #[derive(Debug)]
 pub(crate) struct Apart {
-    shared: Arc<MemoryKeyValue>,
+    shared: Arc<dyn KeyValue>,
     own: MemoryKeyValue,
 }
 
 impl Apart {
-    pub(crate) fn over(shared: Arc<MemoryKeyValue>) -> Self {
+    pub(crate) fn over(shared: Arc<dyn KeyValue>) -> Self {
         let own = MemoryKeyValue::new(Arc::new(SystemClock::new()));
         Self { shared, own }
     }
 
-    fn of(&self, partition: &Partition) -> &MemoryKeyValue {
+    fn of(&self, partition: &Partition) -> &dyn KeyValue {
         match *partition == Partition::system("audit") {
             true => &self.own,
-            false => &self.shared,
+            false => &*self.shared,
         }
     }
 }

@@ -15,6 +15,7 @@ use eonpro_core::port::{KeyValue as _, kv};
 use eonpro_testkit::tenant_id;
 use futures_util::future::join_all;
 
+use crate::apart::Apart;
 use crate::house::House;
 use crate::yielding::Yielding;
 
@@ -70,7 +71,7 @@ async fn two_processes_find_one_pseudonym() {
     let mut here = House::new();
     here.store = |state| Arc::new(Yielding(state));
     let mut there = House::beside(&here);
-    there.store = here.store;
+    there.store = |state| Arc::new(Apart::over(Arc::new(Yielding(state))));
     let (one, two) = (here.open().await, there.open().await);
     for _ in 0..50 {
         let ada = patient(&here);
