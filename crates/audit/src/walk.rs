@@ -95,6 +95,7 @@ impl Walk {
     }
 
     /// Reads on to the end of `segment`, which another one follows.
+    #[cfg(feature = "archive")]
     pub(crate) fn advance_through(
         &mut self,
         layout: &Layout,
